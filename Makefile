@@ -1,0 +1,52 @@
+# Every target sets up what it needs in .venv first; nothing has to be installed beforehand but Python 3.11+.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 8080
+CONFIG ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: setup serve test test-all lint fix bench docs guard leak clean
+.DEFAULT_GOAL := serve
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[gateway]'
+	touch $@
+
+$(VENV)/.setup: pyproject.toml constraints.txt requirements-dev.txt | $(BIN)/python
+	$(PIP) --editable '.[gateway,otel,parquet,train]' --requirement requirements-dev.txt
+	touch $@ $(VENV)/.serve
+
+setup: $(VENV)/.setup
+
+serve: $(VENV)/.serve
+	$(BIN)/balustrade serve --host $(HOST) --port $(PORT) $(if $(CONFIG),--config $(CONFIG))
+
+test: setup
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m pytest benchmarks --benchmark-json=benchmarks/results.json
+
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
+
+clean:
+	rm -rf $(VENV) site dist build

@@ -1,0 +1,1 @@
+"""What things are: content, verdicts, decisions, calls; data and protocols that do no work."""

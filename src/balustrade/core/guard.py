@@ -1,0 +1,76 @@
+"""The two protocols of whatever judges: a guard judges what is whole, a monitor what grows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Protocol, TypeVar, runtime_checkable
+
+from balustrade.core.call import Flow
+from balustrade.core.content import Content
+from balustrade.core.verdict import Verdict
+
+S = TypeVar("S")
+
+TEXT = frozenset({"text", "tool_call"})
+"""The kinds of parts that a guard for text judges."""
+
+
+class Latency(IntEnum):
+    """The class of time a guard takes for one short text: its order of magnitude, not a bound."""
+
+    MICROSECONDS = 0
+    MILLISECONDS = 1
+    MODEL = 2
+
+
+@runtime_checkable
+class Guard(Protocol):
+    """Judges contents, a batch at a time, one verdict each, in order; does no I/O."""
+
+    @property
+    def name(self) -> str:
+        """Unique under its rail; verdicts carry it."""
+        ...
+
+    @property
+    def judges(self) -> frozenset[str]:
+        """The kinds of parts it judges (tags of `Part`)."""
+        ...
+
+    @property
+    def latency(self) -> Latency:
+        """Its latency class; a rail reports the slowest of its guards."""
+        ...
+
+    def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
+        """Judge each content."""
+        ...
+
+
+class Monitor(Protocol[S]):
+    """Judges a text while it grows; state in, state out, so streams batch, replay and move."""
+
+    @property
+    def name(self) -> str:
+        """Unique under its rail."""
+        ...
+
+    @property
+    def hold(self) -> int:
+        """How many of the last characters the next chunk may yet condemn."""
+        ...
+
+    def start(self, content: Content, /) -> S:
+        """Return the state before the first chunk of an answer to `content`."""
+        ...
+
+    def step(
+        self, states: Sequence[S], chunks: Sequence[str], /
+    ) -> Flow[list[tuple[S, Verdict]]]:
+        """Judge one chunk of each stream; spans count from the start of the stream."""
+        ...
+
+    def finish(self, states: Sequence[S], /) -> Flow[list[Verdict]]:
+        """Judge what is still open once each stream has ended."""
+        ...
