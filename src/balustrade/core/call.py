@@ -102,7 +102,7 @@ class Vectors(Struct, frozen=True, tag="vectors"):
         """Unpack into one list of floats a row."""
         if not self.columns:
             return []
-        flat = memoryview(self.data).cast("f").tolist()
+        flat: list[float] = array("f", self.data).tolist()
         return [flat[i : i + self.columns] for i in range(0, len(flat), self.columns)]
 
 

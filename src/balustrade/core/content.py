@@ -75,9 +75,7 @@ class Content(Struct, frozen=True):
     history: tuple[Content, ...] = ()
 
     @classmethod
-    def of(
-        cls, text: str, role: Role = Role.USER, history: tuple[Content, ...] = ()
-    ) -> Content:
+    def of(cls, text: str, role: Role = Role.USER, history: tuple[Content, ...] = ()) -> Content:
         """Return a message of one text part."""
         return cls((Text(text),), role, history)
 

@@ -65,9 +65,7 @@ class Monitor(Protocol[S]):
         """Return the state before the first chunk of an answer to `content`."""
         ...
 
-    def step(
-        self, states: Sequence[S], chunks: Sequence[str], /
-    ) -> Flow[list[tuple[S, Verdict]]]:
+    def step(self, states: Sequence[S], chunks: Sequence[str], /) -> Flow[list[tuple[S, Verdict]]]:
         """Judge one chunk of each stream; spans count from the start of the stream."""
         ...
 

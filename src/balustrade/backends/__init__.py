@@ -1,0 +1,1 @@
+"""What answers calls: each backend is a send, or wraps one."""

@@ -1,0 +1,1 @@
+"""What follows from the evidence: rules, thresholds, actions, and the files that hold them."""
