@@ -1,0 +1,1 @@
+"""How well guards judge: tasks, metrics, suites, reports."""
