@@ -6,9 +6,9 @@ equal weight changes it (tests/policy/test_laws.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -16,9 +16,10 @@ from msgspec import Meta, Struct
 from balustrade.core.content import Content, kind
 from balustrade.core.decision import Action, Decision
 from balustrade.core.spec import Positive, Probability, Spec
-from balustrade.core.verdict import Finding, Severity, Span, Verdict
+from balustrade.core.verdict import Finding, Severity, Verdict
 
 ActionName = Literal["allow", "flag", "redact", "regenerate", "escalate", "block"]
+Redaction = Literal["mask", "drop", "reversible"]
 ACTION_OF: dict[str, Action] = {action.word: action for action in Action}
 ANY = "*"
 
@@ -85,7 +86,7 @@ class Rule(Spec, frozen=True):
         return severity >= Severity[self.severity.upper()]
 
 
-class Policy(Struct, frozen=True):
+class Policy(Struct, frozen=True, dict=True):
     """The rules of one stage. `revision` names the file they came from."""
 
     name: str
@@ -94,8 +95,11 @@ class Policy(Struct, frozen=True):
     on_unjudged: ActionName = "block"
     """What follows for parts that no guard of the stage judges, if `demands` names their kind."""
 
-    demands: frozenset[str] = frozenset({"text", "image", "video", "tool_call", "table"})
-    """Kinds of parts that must be judged."""
+    demands: frozenset[str] = frozenset()
+    """Kinds of parts that must be judged; others are let by, noted as unjudged."""
+
+    redaction: Redaction = "mask"
+    """What stands in the place of what is taken out."""
 
     timeout: Positive = 10.0
     """Seconds each round of calls may take."""
@@ -117,71 +121,70 @@ class Policy(Struct, frozen=True):
             judged: Kinds of parts that some guard in force judges; None if all are.
             stage: Where it was judged, noted in the decision.
         """
-        index = rule_index(self.rules)
-        action, name = Action.ALLOW, ""
-        failures = 0
-        for verdict in verdicts:
-            if verdict.error:
-                failures += 1
-            for finding in verdict.findings:
-                for rule in index(finding.category):
-                    effect = rule.effect
-                    if (effect > action or (effect == action and rule.name < name)) and rule.fires(
-                        verdict.guard, finding
-                    ):
-                        action, name = effect, rule.name
-        if failures and self._errors_block(failures, len(verdicts)) and action < Action.BLOCK:
+        action, name = self._weigh(verdicts)
+        failures = sum(1 for verdict in verdicts if verdict.error)
+        if failures and action < Action.BLOCK and self._errors_block(failures, len(verdicts)):
             action, name = Action.BLOCK, "on_error"
         unjudged: tuple[int, ...] = ()
         if judged is not None:
             unjudged = tuple(n for n, p in enumerate(content.parts) if kind(p) not in judged)
-            if any(kind(content.parts[n]) in self.demands for n in unjudged):
-                effect = ACTION_OF[self.on_unjudged]
-                if effect > action:
-                    action, name = effect, "on_unjudged"
-        return Decision(
-            action, content, tuple(verdicts), name, self.revision, unjudged, (), stage
-        )
+            effect = ACTION_OF[self.on_unjudged]
+            if effect > action and any(kind(content.parts[n]) in self.demands for n in unjudged):
+                action, name = effect, "on_unjudged"
+        return Decision(action, content, tuple(verdicts), name, self.revision, unjudged, (), stage)
+
+    def _weigh(self, verdicts: Sequence[Verdict]) -> tuple[Action, str]:
+        """Return the gravest effect, and the first by name of the rules that lead to it."""
+        action, name = Action.ALLOW, ""
+        for verdict in verdicts:
+            for finding in verdict.findings:
+                for rule, effect in self.rules_for(finding.category):
+                    graver = effect > action or (effect == action and rule.name < name)
+                    if graver and rule.fires(verdict.guard, finding):
+                        action, name = effect, rule.name
+        return action, name
 
     def _errors_block(self, failures: int, guards: int) -> bool:
         if self.on_error is OnError.DEGRADE:
             return failures == guards
         return self.on_error is OnError.BLOCK
 
-    def fired(self, verdicts: Iterable[Verdict]) -> list[tuple[Rule, str, Finding]]:
+    def fired(self, verdicts: Iterable[Verdict]) -> list[Fired]:
         """Return every rule that fires, with the guard and the finding that made it."""
-        index = rule_index(self.rules)
         return [
-            (rule, verdict.guard, finding)
+            Fired(rule, verdict.guard, finding)
             for verdict in verdicts
             for finding in verdict.findings
-            for rule in index(finding.category)
+            for rule, _ in self.rules_for(finding.category)
             if rule.fires(verdict.guard, finding)
         ]
 
-    def redactions(self, verdicts: Iterable[Verdict]) -> list[tuple[Span, str]]:
-        """Return the spans, with categories, that rules with action `redact` want taken out."""
-        return [
-            (finding.span, finding.category)
-            for rule, _, finding in self.fired(verdicts)
-            if rule.action == "redact" and not rule.shadow and finding.span is not None
-        ]
+    def rules_for(self, category: str) -> tuple[tuple[Rule, Action], ...]:
+        """Return the rules for a category, each with its effect."""
+        return self._index.get(category, self._wild)
 
     def rule(self, name: str) -> Rule | None:
         """Return the rule of that name."""
         return next((rule for rule in self.rules if rule.name == name), None)
 
+    @cached_property
+    def _wild(self) -> tuple[tuple[Rule, Action], ...]:
+        return tuple((rule, rule.effect) for rule in self.rules if rule.category == ANY)
 
-@lru_cache(maxsize=512)
-def rule_index(rules: tuple[Rule, ...]) -> Callable[[str], tuple[Rule, ...]]:
-    """Return a look-up of the rules for a category: a table, as scanning costs ten times more."""
-    wild = tuple(rule for rule in rules if rule.category == ANY)
-    table: Mapping[str, tuple[Rule, ...]] = {
-        category: tuple(rule for rule in rules if rule.category in {category, ANY})
-        for category in {rule.category for rule in rules}
-    }
+    @cached_property
+    def _index(self) -> Mapping[str, tuple[tuple[Rule, Action], ...]]:
+        # A table by category: scanning all rules for each finding costs ten times more.
+        return {
+            category: tuple(
+                (rule, rule.effect) for rule in self.rules if rule.category in {category, ANY}
+            )
+            for category in {rule.category for rule in self.rules}
+        }
 
-    def rules_for(category: str) -> tuple[Rule, ...]:
-        return table.get(category, wild)
 
-    return rules_for
+class Fired(Struct, frozen=True):
+    """A rule that fired, and what made it."""
+
+    rule: Rule
+    guard: str
+    finding: Finding

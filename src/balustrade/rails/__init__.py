@@ -1,0 +1,1 @@
+"""What acts on decisions: guards under a policy, and the stages around a model call."""

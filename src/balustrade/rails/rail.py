@@ -1,0 +1,119 @@
+"""Guards under one policy at one stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from balustrade.core.call import Flow
+from balustrade.core.content import Content, Stage
+from balustrade.core.decision import Action, Decision
+from balustrade.core.errors import GuardError, PolicyError
+from balustrade.core.guard import Guard, Latency
+from balustrade.core.verdict import Verdict
+from balustrade.flow.gather import gather
+from balustrade.flow.isolate import isolate
+from balustrade.flow.offload import offload
+from balustrade.policy.model import Policy
+from balustrade.policy.redact import Vault, redact
+
+
+class Rail:
+    """Judge contents with every guard, decide by the policy, and redact where it says so.
+
+    Holds no state of any request, so one rail serves any number of tasks, threads and loops.
+
+    Args:
+        guards: Each with a name of its own.
+        policy: What follows from their verdicts.
+        stage: Where the rail stands.
+
+    Raises:
+        PolicyError: Two guards have one name.
+    """
+
+    def __init__(self, guards: Sequence[Guard], policy: Policy, stage: Stage = Stage.INPUT) -> None:
+        self.guards = tuple(guards)
+        self.policy = policy
+        self.stage = stage
+        names = [guard.name for guard in self.guards]
+        for name in names:
+            if names.count(name) > 1:
+                raise PolicyError(
+                    f"stage {stage.value!r} has {names.count(name)} guards named {name!r}; "
+                    "give each its own 'name'"
+                )
+        self.judges: frozenset[str] = frozenset().union(*(g.judges for g in self.guards))
+        """Kinds of parts that some guard judges."""
+
+    @property
+    def latency(self) -> Latency:
+        """The latency class: that of the slowest guard."""
+        return max((guard.latency for guard in self.guards), default=Latency.MICROSECONDS)
+
+    def check(
+        self, batch: Sequence[Content], /, vault: Vault | None = None
+    ) -> Flow[list[Decision]]:
+        """Decide on each content, in order.
+
+        A guard that fails on a content gives a verdict with an error for that content alone; the
+        policy's `on_error` decides what follows.
+
+        Args:
+            batch: What to judge.
+            vault: Where reversible redaction keeps the originals; one for all contents of a
+                request, so that the same value gets the same placeholder throughout.
+        """
+        if not batch:
+            return []
+        columns = yield from gather([_verdicts(guard, batch) for guard in self.guards])
+        verdicts = [
+            column if isinstance(column, list) else [_broken(guard, column)] * len(batch)
+            for guard, column in zip(self.guards, columns, strict=True)
+        ]
+        rows = zip(*verdicts, strict=True) if verdicts else ((),) * len(batch)
+        return [self._decide(content, row, vault) for content, row in zip(batch, rows, strict=True)]
+
+    def _decide(
+        self, content: Content, verdicts: Sequence[Verdict], vault: Vault | None
+    ) -> Decision:
+        decision = self.policy.decide(content, verdicts, self.judges, self.stage.value)
+        if decision.action is not Action.REDACT:
+            return decision
+        return _redacted(self.policy, decision, vault)
+
+
+def _verdicts(guard: Guard, batch: Sequence[Content]) -> Flow[list[Verdict]]:
+    check = guard.check if is_ours(guard) else lambda part: offload(guard.check(part))
+    answers = yield from isolate(check, batch)
+    return [answer if isinstance(answer, Verdict) else _broken(guard, answer) for answer in answers]
+
+
+def _broken(guard: Guard, error: GuardError | object) -> Verdict:
+    if isinstance(error, GuardError):
+        return Verdict(guard.name, error=str(error) or "failed")
+    return Verdict(guard.name, error=f"gave a {type(error).__name__}, expected a Verdict")
+
+
+def is_ours(guard: Guard) -> bool:
+    """Whether a guard's code comes with this package, so that it is known not to block."""
+    return type(guard).__module__.startswith("balustrade.")
+
+
+def _redacted(policy: Policy, decision: Decision, vault: Vault | None) -> Decision:
+    """Take out what rules with action `redact` name; a finding without a place takes all text."""
+    findings = [
+        fired.finding
+        for fired in policy.fired(decision.verdicts)
+        if fired.rule.action == "redact" and not fired.rule.shadow
+    ]
+    done = redact(decision.content, findings, policy.redaction, vault)
+    return Decision(
+        decision.action,
+        done.content,
+        decision.verdicts,
+        decision.rule,
+        decision.revision,
+        decision.unjudged,
+        done.masks,
+        decision.stage,
+    )
