@@ -18,7 +18,8 @@ $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.setup: pyproject.toml constraints.txt requirements-dev.txt | $(BIN)/python
-	$(PIP) --editable '.[gateway,otel,parquet,train]' --requirement requirements-dev.txt
+	$(PIP) torch  # first and alone: whatever else asks for it would bring another build
+	$(PIP) --editable '.[gateway,otel,parquet,train,torch]' --requirement requirements-dev.txt
 	touch $@ $(VENV)/.serve
 
 setup: $(VENV)/.setup

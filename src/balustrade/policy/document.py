@@ -103,8 +103,8 @@ class Document(Spec, frozen=True):
         for key in ("tests", "description"):
             del meaning[key]
         for stage in meaning["stage"].values():
-            stage["rules"].sort(key=digest)
-            stage["guards"].sort(key=digest)
+            stage["rules"] = sorted(stage["rules"], key=digest)
+            stage["guards"] = sorted(stage["guards"], key=digest)
         return digest(meaning)[:16]
 
     def policy(self, stage: Stage, rules: tuple[Rule, ...] | None = None) -> Policy:
