@@ -18,24 +18,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
-WORDS = [
-    "you",
-    "are",
-    "a",
-    "fool",
-    "kind",
-    "person",
-    "please",
-    "open",
-    "the",
-    "door",
-    "now",
-    "no",
-    "yes",
-]
+WORDS = ("you", "are", "a", "fool", "kind", "person", "please", "open", "the", "door", "no", "yes")
 TEXTS = (
     "you are a fool",
-    "please open the door now please open the door now",
+    "please open the door please open the door",
     "no",
     "a kind person",
     "unheard words",
