@@ -106,4 +106,7 @@ def words(part: Part) -> str:
 
 def kind(part: Part) -> str:
     """Return the tag of a part: text, image, video, tool_call or table."""
-    return str(part.__struct_config__.tag)
+    return _KIND[type(part)]
+
+
+_KIND = {Text: "text", Image: "image", Video: "video", ToolCall: "tool_call", Table: "table"}

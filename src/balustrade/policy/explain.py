@@ -36,7 +36,7 @@ def _evidence(policy: Policy, decision: Decision) -> Iterator[str]:
                 said += f" ({finding.note})"
             reasons = [
                 _comparison(rule, finding.score, rule.fires(verdict.guard, finding))
-                for rule, _ in policy.rules_for(finding.category)
+                for rule in policy.rules_for(finding.category)
                 if not rule.guard or rule.guard == verdict.guard
             ]
             yield f"{said}; {'; '.join(reasons) if reasons else 'no rule asks for it'}"

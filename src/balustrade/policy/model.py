@@ -121,27 +121,41 @@ class Policy(Struct, frozen=True, dict=True):
             judged: Kinds of parts that some guard in force judges; None if all are.
             stage: Where it was judged, noted in the decision.
         """
-        action, name = self._weigh(verdicts)
-        failures = sum(1 for verdict in verdicts if verdict.error)
+        action, name, failures = self._weigh(verdicts)
         if failures and action < Action.BLOCK and self._errors_block(failures, len(verdicts)):
             action, name = Action.BLOCK, "on_error"
         unjudged: tuple[int, ...] = ()
         if judged is not None:
-            unjudged = tuple(n for n, p in enumerate(content.parts) if kind(p) not in judged)
-            effect = ACTION_OF[self.on_unjudged]
-            if effect > action and any(kind(content.parts[n]) in self.demands for n in unjudged):
-                action, name = effect, "on_unjudged"
+            for number, part in enumerate(content.parts):
+                if kind(part) not in judged:
+                    unjudged += (number,)
+            if unjudged:
+                action, name = self._weigh_unjudged(content, unjudged, action, name)
         return Decision(action, content, tuple(verdicts), name, self.revision, unjudged, (), stage)
 
-    def _weigh(self, verdicts: Sequence[Verdict]) -> tuple[Action, str]:
-        """Return the gravest effect, and the first by name of the rules that lead to it."""
-        action, name = Action.ALLOW, ""
+    def _weigh(self, verdicts: Sequence[Verdict]) -> tuple[Action, str, int]:
+        """Return the gravest effect, the first by name of its rules, and how many guards failed."""
+        action, name, failures = Action.ALLOW, "", 0
+        index, other = self._index, self._wild
         for verdict in verdicts:
+            if verdict.error:
+                failures += 1
             for finding in verdict.findings:
-                for rule, effect in self.rules_for(finding.category):
+                scale = index.get(finding.category, other)
+                if finding.score < scale.lowest:
+                    continue
+                for rule, effect in scale.rules:
                     graver = effect > action or (effect == action and rule.name < name)
                     if graver and rule.fires(verdict.guard, finding):
                         action, name = effect, rule.name
+        return action, name, failures
+
+    def _weigh_unjudged(
+        self, content: Content, unjudged: tuple[int, ...], action: Action, name: str
+    ) -> tuple[Action, str]:
+        effect = ACTION_OF[self.on_unjudged]
+        if effect > action and any(kind(content.parts[n]) in self.demands for n in unjudged):
+            return effect, "on_unjudged"
         return action, name
 
     def _errors_block(self, failures: int, guards: int) -> bool:
@@ -155,31 +169,41 @@ class Policy(Struct, frozen=True, dict=True):
             Fired(rule, verdict.guard, finding)
             for verdict in verdicts
             for finding in verdict.findings
-            for rule, _ in self.rules_for(finding.category)
+            for rule in self.rules_for(finding.category)
             if rule.fires(verdict.guard, finding)
         ]
 
-    def rules_for(self, category: str) -> tuple[tuple[Rule, Action], ...]:
-        """Return the rules for a category, each with its effect."""
-        return self._index.get(category, self._wild)
+    def rules_for(self, category: str) -> list[Rule]:
+        """Return the rules that look at findings of a category."""
+        return [rule for rule, _ in self._index.get(category, self._wild).rules]
 
     def rule(self, name: str) -> Rule | None:
         """Return the rule of that name."""
         return next((rule for rule in self.rules if rule.name == name), None)
 
     @cached_property
-    def _wild(self) -> tuple[tuple[Rule, Action], ...]:
-        return tuple((rule, rule.effect) for rule in self.rules if rule.category == ANY)
+    def _wild(self) -> _Scale:
+        return _scale(rule for rule in self.rules if rule.category == ANY)
 
     @cached_property
-    def _index(self) -> Mapping[str, tuple[tuple[Rule, Action], ...]]:
+    def _index(self) -> Mapping[str, _Scale]:
         # A table by category: scanning all rules for each finding costs ten times more.
         return {
-            category: tuple(
-                (rule, rule.effect) for rule in self.rules if rule.category in {category, ANY}
-            )
+            category: _scale(rule for rule in self.rules if rule.category in {category, ANY})
             for category in {rule.category for rule in self.rules}
         }
+
+
+class _Scale(Struct, frozen=True):
+    """The rules for one category with their effects, and the score below which none fires."""
+
+    lowest: float
+    rules: tuple[tuple[Rule, Action], ...]
+
+
+def _scale(rules: Iterable[Rule]) -> _Scale:
+    found = tuple((rule, rule.effect) for rule in rules)
+    return _Scale(min((rule.limit for rule, _ in found), default=2.0), found)
 
 
 class Fired(Struct, frozen=True):
