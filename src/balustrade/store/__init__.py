@@ -1,0 +1,1 @@
+"""Where things are kept: an append-only log and keyed values, embedded by default."""

@@ -1,0 +1,1 @@
+"""What proves decisions afterwards: records of them, to begin with."""
