@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8080
 CONFIG ?=
+SHARED ?= ../shared
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup serve test test-all lint fix bench docs guard leak clean
+.PHONY: setup serve test test-all lint fix bench docs guard leak release clean
 .DEFAULT_GOAL := serve
 
 $(BIN)/python:
@@ -48,6 +49,15 @@ bench: setup
 
 docs: setup
 	$(BIN)/mkdocs build --strict --quiet
+
+guard: setup
+	$(BIN)/python -m balustrade.train.static --data $(SHARED)/data/dev --out src/balustrade/shipped
+
+leak: setup
+	$(BIN)/python -m balustrade.train.leak --bench $(SHARED)/data/bench --train $(SHARED)/data/dev
+
+release: setup
+	$(BIN)/python tools/release.py --out dist
 
 clean:
 	rm -rf $(VENV) site dist build
