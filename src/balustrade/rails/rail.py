@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from balustrade.core.call import Flow
-from balustrade.core.content import Content, Stage
+from balustrade.core.content import Content, Stage, Text
 from balustrade.core.decision import Action, Decision
 from balustrade.core.errors import GuardError, PolicyError
 from balustrade.core.guard import Guard, Latency
-from balustrade.core.verdict import Verdict
+from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.flow.gather import gather
 from balustrade.flow.isolate import isolate
 from balustrade.flow.offload import offload
 from balustrade.policy.model import Policy
-from balustrade.policy.redact import Vault, redact
+from balustrade.policy.redact import Mark, redact
+from balustrade.policy.vault import Vault
 
 
 class Rail:
@@ -101,19 +104,21 @@ def is_ours(guard: Guard) -> bool:
 
 def _redacted(policy: Policy, decision: Decision, vault: Vault | None) -> Decision:
     """Take out what rules with action `redact` name; a finding without a place takes all text."""
-    findings = [
-        fired.finding
+    marks = [
+        mark
         for fired in policy.fired(decision.verdicts)
         if fired.rule.action == "redact" and not fired.rule.shadow
+        for mark in _marks(fired.finding, decision.content)
     ]
-    done = redact(decision.content, findings, policy.redaction, vault)
-    return Decision(
-        decision.action,
-        done.content,
-        decision.verdicts,
-        decision.rule,
-        decision.revision,
-        decision.unjudged,
-        done.masks,
-        decision.stage,
-    )
+    done = redact(decision.content, marks, policy.redaction, vault=vault)
+    return replace(decision, content=done.content, masks=done.masks)
+
+
+def _marks(finding: Finding, content: Content) -> list[Mark]:
+    if finding.span is not None:
+        return [Mark(finding.span, finding.category)]
+    return [
+        Mark(Span(number, 0, len(part.text)), finding.category)
+        for number, part in enumerate(content.parts)
+        if isinstance(part, Text) and part.text
+    ]
