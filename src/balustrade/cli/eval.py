@@ -1,0 +1,146 @@
+"""`balustrade eval SUITE`: measure a guard on labelled data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from balustrade.cli.screen import Screen
+from balustrade.core.errors import DataError, PolicyError
+from balustrade.core.registry import require
+
+NAMES = """guards:
+  static, encoder, cascade    shipped with the package
+  patterns, keywords, ...     any guard a policy can name; --fields gives its fields
+  hub:NAME or hub:PATH        a Hugging Face sequence classifier
+  judge:MODEL@URL             a model behind an OpenAI-compatible server, asked to judge
+  moderations:MODEL@URL       a server's moderation endpoint
+Add #request, #post, #injection, #response or #personal where labels do not say what they answer.
+
+exit codes: 0 measured, 1 could not be"""
+
+
+def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
+    """Add the command and its suites to the parser."""
+    parser = commands.add_parser("eval", help="measure a guard on labelled data")
+    suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True)
+    suite = suites.add_parser(
+        "moderation",
+        help="F1, AUPRC, recall, false alarms, calibration and latency on labelled sets",
+        epilog=NAMES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    suite.add_argument("--guard", metavar="NAME", required=True, help="the guard to measure")
+    suite.add_argument(
+        "--data",
+        metavar="PATH",
+        nargs="+",
+        type=Path,
+        required=True,
+        help="files of labelled rows (.jsonl, .jsonl.gz), or folders of them",
+    )
+    suite.add_argument("--json", action="store_true", help="print one JSON object")
+    suite.add_argument(
+        "--out", metavar="DIR", type=Path, help="write report.json, .md, .html and all verdicts"
+    )
+    suite.add_argument(
+        "--resume", action="store_true", help="go on with the verdicts that are in --out"
+    )
+    suite.add_argument("--limit", metavar="N", type=_count, default=0, help="rows of each file")
+    suite.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
+    suite.add_argument("--batch", metavar="N", type=_count, default=256, help="default: 256")
+    suite.add_argument(
+        "--samples", metavar="N", type=_count, default=1000, help="of each bootstrap interval"
+    )
+    suite.add_argument(
+        "--timed", metavar="N", type=int, default=200, help="rows of each file timed alone"
+    )
+    suite.add_argument("--fields", metavar="JSON", default="{}", help="fields of the guard")
+    suite.add_argument("--device", default="cpu", help="of a hub model (default: cpu)")
+    suite.add_argument("--key-env", metavar="VAR", help="the variable that holds a server's key")
+    suite.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure the guard and print what came of it."""
+    require("command 'eval'", "numpy")
+    from balustrade.evals import report, tables
+    from balustrade.evals.named import Access, subject
+    from balustrade.evals.progress import verdict_folder
+    from balustrade.evals.suites import moderation
+    from balustrade.evals.task import tasks
+
+    if options.resume and not options.out:
+        raise PolicyError("--resume needs the --out of the run to go on with")
+    found = tasks(options.data, limit=options.limit, seed=options.seed)
+    access = Access(_fields(options.fields), _key(options.key_env), options.device)
+    judged = subject(options.guard, access)
+    with closing(judged):
+        keep = verdict_folder(options.out, judged, found, resume=options.resume)
+        done = moderation.run(
+            judged,
+            found,
+            moderation.Options(options.batch, options.samples, options.seed, options.timed, keep),
+            _progress(),
+        )
+    written = report.write(done, options.out) if options.out else []
+    if options.json:
+        print(msgspec.json.encode(report.summary(done)).decode())
+        return 0
+    screen = Screen()
+    for table in (tables.by_set(done), tables.by_question(done), tables.not_judged(done)):
+        _show(screen, table)
+    for path in written:
+        screen.line(f"wrote {path}")
+    return 0
+
+
+def _show(screen: Screen, table: Any) -> None:  # noqa: ANN401 - its module needs NumPy
+    if not table.rows:
+        return
+    screen.line(screen.paint(table.title, "bold"))
+    rows = [[cell.partition(" [")[0] for cell in row] for row in table.rows]
+    screen.table(table.columns, rows)
+    screen.line()
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Return what tells a person how far it is; silent where nobody watches."""
+    if not sys.stderr.isatty():
+        return lambda _name, _done, _of: None
+
+    def tell(name: str, done: int, of: int) -> None:
+        end = "\n" if done == of else ""
+        print(f"\r\x1b[K{name}: {done:,} of {of:,}", end=end, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _fields(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise DataError(f"--fields: expected a JSON object, {error}") from error
+
+
+def _key(variable: str | None) -> str:
+    if not variable:
+        return ""
+    key = os.environ.get(variable, "")
+    if not key:
+        raise PolicyError(f"--key-env: the environment has no {variable!r}")
+    return key
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, found {text}")
+    return value

@@ -1,0 +1,180 @@
+"""Guards under judgement by name.
+
+| name | what is judged |
+|---|---|
+| `static`, `encoder`, `cascade` | a guard that is shipped with the package |
+| `patterns`, `keywords`, `package.module:Name` | any guard a policy can name, with its fields |
+| `hub:NAME`, `hub:PATH` | a Hugging Face sequence classifier |
+| `judge:MODEL@URL` | a model behind an OpenAI-compatible server, asked to judge |
+| `moderations:MODEL@URL` | a server's moderation endpoint |
+
+A name may end in `#question`, or several with commas, for a guard whose labels do not say what
+they answer: `hub:NAME#injection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+from msgspec import Struct
+
+from balustrade.backends.moderations import FLAGGED, Moderations
+from balustrade.backends.route import Backend, Route
+from balustrade.backends.torch import Torch
+from balustrade.core.digest import digest
+from balustrade.core.errors import PolicyError
+from balustrade.core.guard import Guard
+from balustrade.core.registry import load
+from balustrade.core.taxonomy import TOXICITY
+from balustrade.evals.labelled import Labelled
+from balustrade.evals.labels import meanings
+from balustrade.evals.question import Question
+from balustrade.evals.subject import (
+    HARMS,
+    Head,
+    Subject,
+    heads_of_any,
+    heads_of_others,
+    heads_of_ours,
+)
+from balustrade.guards.build import build
+from balustrade.shipped import describe
+
+BACKENDS = {"static": "balustrade.backends.static:Static"}
+"""What answers for each shipped model."""
+TIERS = ("static", "encoder", "cascade")
+WORDED = frozenset(Question) - {Question.PERSONAL}
+
+
+class Access(Struct, frozen=True):
+    """What a name does not say."""
+
+    fields: Mapping[str, Any] = {}
+    """Fields of a guard that a policy can name."""
+    key: str = ""
+    """The API key of a server."""
+    device: str = "cpu"
+    """Where a Hugging Face model runs."""
+
+
+def subject(name: str, access: Access | None = None) -> Subject:
+    """Return the guard of that name, with what answers its calls.
+
+    Raises:
+        UnknownNameError: There is no such guard.
+        PolicyError: The name is not of a form above, or that tier is not shipped.
+        MissingExtraError: It needs an extra that is not installed.
+        BackendError: Its model cannot be loaded.
+    """
+    access = access or Access()
+    base, questions = _split(name)
+    kind, colon, rest = base.partition(":")
+    if colon and kind in MAKERS:
+        made = MAKERS[kind](base, rest, access)
+    elif base in TIERS:
+        made = _shipped(base, access)
+    else:
+        made = _registered(base, access)
+    if not questions:
+        return made
+    return _asked_only(made, questions, name)
+
+
+def shipped_backends() -> dict[str, Callable[[], Backend]]:
+    """Return what makes the backend of each shipped model, for a `Route`."""
+    return {name: partial(_backend, name) for name in BACKENDS}
+
+
+def _backend(name: str) -> Backend:
+    make = cast("Callable[[], Backend]", load(f"model {name!r}", BACKENDS[name]))
+    return make()
+
+
+def _shipped(name: str, access: Access) -> Subject:
+    if name not in BACKENDS:
+        raise PolicyError(
+            f"guard {name!r} is not shipped with this version; shipped: {', '.join(BACKENDS)}"
+        )
+    description = describe(name)
+    guard = build({"use": "classifier", "model": name, **access.fields})
+    heads = heads_of_ours({head.name: head.threshold for head in description.heads})
+    return _routed(name, guard, shipped_backends(), heads, description.sha256[:16])
+
+
+def _registered(name: str, access: Access) -> Subject:
+    guard = build({"use": name, **access.fields})
+    questions = {Question.PERSONAL} if name == "patterns" else WORDED
+    revision = digest({"use": name, **access.fields})[:16]
+    return _routed(name, guard, shipped_backends(), heads_of_any(questions), revision)
+
+
+def _hub(name: str, model: str, access: Access) -> Subject:
+    backend = Torch(model, access.device)
+    known = frozenset(filter(None, meanings(backend.labels)))
+    return _routed(name, Labelled(model, name), {model: lambda: backend}, heads_of_others(known))
+
+
+def _moderations(name: str, rest: str, access: Access) -> Subject:
+    model, url = _address(name, rest)
+    guard = Labelled(model, name, pairs=False, raw=frozenset({FLAGGED}))
+    head = Head(HARMS | {TOXICITY}, says=FLAGGED)
+    heads = dict.fromkeys((Question.REQUEST, Question.POST, Question.RESPONSE), head)
+    backend = Moderations(url, model, access.key)
+    return _routed(name, guard, {model: lambda: backend}, heads)
+
+
+def _judge(name: str, rest: str, access: Access) -> Subject:
+    model, url = _address(name, rest)
+    guard = build({"use": "judge", "model": model, **access.fields})
+    make = cast(
+        "Callable[..., Backend]", load(f"guard {name!r}", "balustrade.backends.openai:OpenAI")
+    )
+    return _routed(name, guard, {model: lambda: make(url, access.key)}, heads_of_any(WORDED))
+
+
+MAKERS: Mapping[str, Callable[[str, str, Access], Subject]] = {
+    "hub": _hub,
+    "judge": _judge,
+    "moderations": _moderations,
+}
+
+
+def _routed(
+    name: str,
+    guard: Guard,
+    backends: Mapping[str, Callable[[], Backend]],
+    heads: Mapping[Question, Head],
+    revision: str = "",
+) -> Subject:
+    route = Route(backends)
+    return Subject(name, guard, route.send, heads, revision, route.close)
+
+
+def _asked_only(made: Subject, questions: Sequence[Question], name: str) -> Subject:
+    heads = heads_of_any(questions)
+    return Subject(name, made.guard, made.send, heads, made.revision, made.close)
+
+
+def _split(name: str) -> tuple[str, list[Question]]:
+    base, hash_, listed = name.rpartition("#")
+    if not hash_:
+        return name, []
+    words = listed.split(",")
+    known = {question.value for question in Question}
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise PolicyError(
+            f"guard {name!r}: expected one of {', '.join(sorted(known))} after '#', "
+            f"found {unknown[0]!r}"
+        )
+    return base, [Question(word) for word in words]
+
+
+def _address(name: str, rest: str) -> tuple[str, str]:
+    model, at, url = rest.partition("@")
+    if not at or not url.startswith(("http://", "https://")):
+        kind = name.partition(":")[0]
+        raise PolicyError(f"guard {name!r}: expected {kind}:MODEL@URL, as {kind}:m@http://host/v1")
+    return model, url
