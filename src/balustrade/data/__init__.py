@@ -1,0 +1,1 @@
+"""Labelled data: one row type, streamed files, splits that do not leak."""

@@ -1,0 +1,71 @@
+"""Read and write labelled rows as JSON Lines, streamed, plain or compressed with gzip."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from balustrade.core.errors import DataError
+from balustrade.data.example import Example
+
+_decode = msgspec.json.Decoder(Example).decode
+_encoder = msgspec.json.Encoder()
+
+
+def read(path: Path) -> Iterator[Example]:
+    """Yield the rows of a file, one at a time; blank lines are passed over.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not a row; names file and line.
+    """
+    number = 0
+    try:
+        with _open(path, "rb") as lines:
+            for number, line in enumerate(lines, start=1):  # noqa: B007 - the handlers name it
+                if line.strip():
+                    yield _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}:{number}: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read after line {number}: {error}") from error
+
+
+def write(path: Path, examples: Iterable[Example]) -> int:
+    """Write rows to a file and return how many; equal rows give equal bytes."""
+    count = 0
+    with _open(path, "wb") as file:
+        for example in examples:
+            file.write(_encoder.encode(example) + b"\n")
+            count += 1
+    return count
+
+
+def files(path: Path) -> list[Path]:
+    """Return the data files a path stands for: itself, or all in it, sorted by name.
+
+    Raises:
+        DataError: There is no such path, or no data in it.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")], key=lambda file: file.name)
+    if not found:
+        raise DataError(f"{path}: expected a .jsonl or .jsonl.gz file, or a folder of them")
+    return found
+
+
+@contextmanager
+def _open(path: Path, mode: str) -> Iterator[IO[bytes]]:
+    """Open a file, through gzip if its name says so, without a time stamp in the header."""
+    with path.open(mode) as raw:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(filename="", fileobj=raw, mode=mode, mtime=0) as packed:
+                yield packed  # type: ignore[misc]  # GzipFile is an IO[bytes] in all but name
+        else:
+            yield raw

@@ -1,0 +1,176 @@
+"""Judge text by any model with a score for each label: ours, or one of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from balustrade.core.call import LIGHT, Flow, Vectors, classify, compute
+from balustrade.core.content import Content, Role, words
+from balustrade.core.errors import BackendError, GuardError
+from balustrade.core.guard import TEXT, Latency
+from balustrade.core.spec import Count, Probability, Spec
+from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, RESPONSE_HARM, TOXICITY
+from balustrade.core.verdict import Finding, Span, Verdict
+from balustrade.shipped import SHIPPED, Description, describe
+from balustrade.text.normalise import Normalised, normalise
+from balustrade.text.windows import windows
+
+ASKED = (HARM, *(hazard.name for hazard in HAZARDS), TOXICITY)
+"""What a request is judged for."""
+
+HEADS = {
+    Role.SYSTEM: ASKED,
+    Role.USER: ASKED,
+    Role.ASSISTANT: (RESPONSE_HARM,),
+    Role.TOOL: (INJECTION,),
+    Role.DOCUMENT: (INJECTION,),
+}
+"""What content is judged for unless the guard's own `heads` say otherwise, by who speaks."""
+
+REQUEST = 2000
+"""Characters of a request that an answer is judged with, as in training."""
+
+
+class Piece(NamedTuple):
+    """A stretch of a content that is judged at once."""
+
+    content: int
+    text: str
+    context: str
+    span: Span | None
+
+
+class Classifier(Spec, frozen=True):
+    """Report the model's probability for each label, the worst window's, and where that is.
+
+    An answer is judged together with the request it answers. Long text is judged in overlapping
+    windows, text in several parts also as a whole, so that harm cannot hide between parts.
+
+    Fails: if the model does not answer, or not for every text; never on any text.
+    """
+
+    model: str = "static"
+    heads: tuple[str, ...] = ()
+    """Labels that are reported; if none are named, those that fit who speaks."""
+
+    name: str = "classifier"
+    floor: Probability = 0.01
+    """Scores below this are not reported; which scores count is for the policy to say."""
+
+    window: Count = 1000
+    """Characters judged at once."""
+
+    overlap: int = 200
+    """Characters that neighbouring windows share."""
+
+    normalise: bool = True
+    """Whether disguised letters are folded before text is judged."""
+
+    @property
+    def judges(self) -> frozenset[str]:
+        """Text and the arguments of tool calls."""
+        return TEXT
+
+    @property
+    def latency(self) -> Latency:
+        """Microseconds for a shipped table; a model's time for any other."""
+        return Latency.MICROSECONDS if described(self.model) else Latency.MODEL
+
+    def threshold_for(self, category: str, false_alarms: float) -> float | None:
+        """Return from which score on at most this share of harmless texts is flagged.
+
+        None if the model has no such head, or no calibration is known.
+
+        Raises:
+            PolicyError: So low a rate was not measured.
+        """
+        known = described(self.model)
+        if known is None or category not in known.labels:
+            return None
+        return known.threshold_for(category, false_alarms)
+
+    def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
+        """Judge each content by one call of the model for all of them."""
+        size = sum(len(content.text) for content in batch)
+        if size <= LIGHT:
+            pieces = self._pieces(batch)
+        else:
+            pieces = yield from compute(self._pieces, batch, work=size)
+        if not pieces:
+            return [Verdict(self.name) for _ in batch]
+        contexts = [piece.context for piece in pieces]
+        reply = yield from classify(
+            self.model, [piece.text for piece in pieces], contexts if any(contexts) else ()
+        )
+        return self._verdicts(batch, pieces, reply)
+
+    def _pieces(self, batch: Sequence[Content]) -> list[Piece]:
+        return [
+            piece for number, content in enumerate(batch) for piece in self._cut(number, content)
+        ]
+
+    def _cut(self, number: int, content: Content) -> Iterator[Piece]:
+        """Cut one content into what is judged at once."""
+        context = ""
+        if content.role is Role.ASSISTANT:
+            context = self._read(content.request[: REQUEST * 2]).text[:REQUEST]
+        spoken = [(place, text) for place, text in enumerate(map(words, content.parts)) if text]
+        for place, text in spoken:
+            read = self._read(text)
+            spans = windows(read.text, self.window, self.overlap)
+            whole = len(spans) == len(content.parts) == 1
+            for start, end in spans:
+                span = None if whole else Span(place, *read.original(start, end))
+                yield Piece(number, read.text[start:end], context, span)
+        if len(spoken) > 1:
+            joined = self._read(content.text).text
+            for start, end in windows(joined, self.window, self.overlap):
+                yield Piece(number, joined[start:end], context, None)
+
+    def _read(self, text: str) -> Normalised:
+        return normalise(text) if self.normalise else Normalised(text)
+
+    def _verdicts(
+        self, batch: Sequence[Content], pieces: Sequence[Piece], reply: Vectors
+    ) -> list[Verdict]:
+        """Keep the worst piece's score for each label that fits who speaks."""
+        rows = reply.rows()
+        if len(rows) != len(pieces) or len(reply.labels) != reply.columns:
+            raise BackendError(
+                f"model {self.model!r} gave {len(rows)} rows of {reply.columns} scores with "
+                f"{len(reply.labels)} labels for {len(pieces)} texts"
+            )
+        worst: list[dict[str, tuple[float, Span | None]]] = [{} for _ in batch]
+        wanted = {role: self._columns(role, reply.labels) for role in {c.role for c in batch}}
+        for piece, row in zip(pieces, rows, strict=True):
+            found = worst[piece.content]
+            for column, label in wanted[batch[piece.content].role]:
+                score = row[column]
+                if score >= self.floor and (label not in found or score > found[label][0]):
+                    found[label] = (score, piece.span)
+        return [
+            Verdict(
+                self.name,
+                tuple(Finding(label, *place) for label, place in found.items()),
+            )
+            for found in worst
+        ]
+
+    def _columns(self, role: Role, labels: tuple[str, ...]) -> list[tuple[int, str]]:
+        """Return the columns to report and their labels; all of them if none fits the role."""
+        heads = self.heads or HEADS[role]
+        chosen = [(column, label) for column, label in enumerate(labels) if label in heads]
+        if self.heads and len(chosen) < len(self.heads):
+            missing = sorted(set(self.heads) - set(labels))
+            raise GuardError(
+                f"guard {self.name!r}: model {self.model!r} has no label {missing[0]!r}"
+            )
+        return chosen or list(enumerate(labels))
+
+
+@cache
+def described(model: str) -> Description | None:
+    """Return what is shipped about a model, or None for a model that is not."""
+    return describe(model) if model in SHIPPED else None

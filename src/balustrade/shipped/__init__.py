@@ -1,0 +1,7 @@
+"""Our own small trained weights, each with its digest, description, manifest and card."""
+
+from __future__ import annotations
+
+from balustrade.shipped.describe import HERE, SHIPPED, Description, Head, describe, weights
+
+__all__ = ["HERE", "SHIPPED", "Description", "Head", "describe", "weights"]

@@ -1,0 +1,121 @@
+"""What lies beside shipped weights: the heads, their calibration, their thresholds, the digest."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from balustrade.core.errors import BackendError, PolicyError
+
+HERE = Path(__file__).parent
+SHIPPED = frozenset({"static"})
+"""Names of the models in this folder."""
+
+
+class Head(Struct, frozen=True):
+    """One question a model answers, and how its answer is read."""
+
+    name: str
+    """A taxonomy name: what findings of this head say."""
+    bias: float
+    slope: float
+    """Platt calibration: probability = sigmoid(slope * logit + offset)."""
+    offset: float
+    threshold: float
+    """The shipped default, at the description's `false_alarms`."""
+    thresholds: dict[str, float]
+    """False-alarm rate, as written in a policy, to the probability that keeps it."""
+
+
+class Description(Struct, frozen=True):
+    """One shipped model; enough for a guard, which never sees the weights."""
+
+    name: str
+    weights: str
+    """File name of the weights, beside the description."""
+    sha256: str
+    """Digest of the weights; the loader refuses other bytes."""
+    bits: int
+    """The table has 2**bits rows."""
+    columns: tuple[str, ...]
+    """Columns of the table: one for each head, in order, and last the context of an answer."""
+    scales: tuple[float, ...]
+    """What one unit of each column is worth, in logits."""
+    heads: tuple[Head, ...]
+    false_alarms: float
+    """The rate on harmless text that the default thresholds aim at."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the heads, in order."""
+        return tuple(head.name for head in self.heads)
+
+    def head(self, name: str) -> Head:
+        """Return the head of that name; raise PolicyError if there is none."""
+        for head in self.heads:
+            if head.name == name:
+                return head
+        known = ", ".join(self.labels)
+        raise PolicyError(f"model {self.name!r} has no head {name!r}; it has: {known}")
+
+    def threshold_for(self, name: str, false_alarms: float) -> float:
+        """Return the probability above which at most this share of harmless text is flagged.
+
+        The rate is rounded down to one that was measured, so the promise errs on the quiet side.
+
+        Raises:
+            PolicyError: There is no such head, or the rate is lower than any that was measured.
+        """
+        head = self.head(name)
+        measured = sorted((float(rate), value) for rate, value in head.thresholds.items())
+        kept = [value for rate, value in measured if rate <= false_alarms]
+        if not kept:
+            raise PolicyError(
+                f"model {self.name!r}, head {name!r}: expected a false-alarm rate of at least "
+                f"{measured[0][0]}, found {false_alarms}"
+            )
+        return kept[-1]
+
+
+def describe(name: str, folder: Path = HERE) -> Description:
+    """Return the description of a shipped model.
+
+    Raises:
+        BackendError: There is no such model, or its description cannot be read.
+    """
+    return _describe(name, folder)
+
+
+def weights(name: str, folder: Path = HERE) -> bytes:
+    """Return the bytes of a shipped model's weights.
+
+    Raises:
+        BackendError: The file is missing, or its digest is not the one described.
+    """
+    description = describe(name, folder)
+    path = folder / description.weights
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BackendError(f"model {name!r}: cannot read {path}: {error.strerror}") from error
+    found = sha256(data).hexdigest()
+    if found != description.sha256:
+        raise BackendError(
+            f"model {name!r}: {path} has digest {found}, its description says {description.sha256}"
+        )
+    return data
+
+
+@cache
+def _describe(name: str, folder: Path) -> Description:
+    path = folder / f"{name}.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Description)
+    except OSError as error:
+        raise BackendError(f"no model {name!r} is shipped: {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise BackendError(f"model {name!r}: {path} is damaged: {error}") from error

@@ -1,0 +1,1 @@
+"""Recipes: one system, one file, the loop in plain sight."""

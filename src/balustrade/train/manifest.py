@@ -1,0 +1,57 @@
+"""What a run was made of: the digest of each data file, the code's revision, the config."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from balustrade.core.digest import digest
+from balustrade.core.spec import Spec
+from balustrade.data import jsonl
+
+
+def manifest(config: Spec, data: Path) -> dict[str, Any]:
+    """Describe a run so that it can be made again, and its data checked."""
+    described = []
+    for file in jsonl.files(data):
+        rows = list(jsonl.read(file))
+        described.append(
+            {
+                "file": file.name,
+                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                "rows": len(rows),
+                "sources": sorted({row.source for row in rows}),
+                "licences": sorted({row.licence for row in rows}),
+            }
+        )
+    options = {
+        name: value
+        for name, value in msgspec.to_builtins(config).items()
+        if name not in {"data", "out"}
+    }
+    return {
+        "config": options,
+        "config_sha256": digest(options),
+        "code": revision(),
+        "data": described,
+    }
+
+
+def revision() -> dict[str, str]:
+    """Return the commit the code is of, and the digest of the sources as they are."""
+    root = Path(__file__).parents[1]
+    code = hashlib.sha256()
+    for part in ("backends", "data", "train", "text", "evals/calibrate.py"):
+        for file in sorted([root / part] if part.endswith(".py") else (root / part).glob("*.py")):
+            code.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, cwd=root, capture_output=True, check=True, text=True)  # noqa: S603
+        commit = found.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = ""
+    return {"commit": commit, "sources_sha256": code.hexdigest()}

@@ -1,0 +1,125 @@
+"""Which heads a labelled row teaches, what it teaches them, and with how much weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balustrade.core.taxonomy import (
+    HARM,
+    HAZARDS,
+    INJECTION,
+    NAME_OF,
+    RESPONSE_HARM,
+    TOXICITY,
+)
+from balustrade.data.example import Example, Kind
+
+HEADS = (HARM, *(hazard.name for hazard in HAZARDS), TOXICITY, RESPONSE_HARM)
+"""In the order of the table's columns; the hazards end with injection."""
+
+_CODES = {code: name for code, name in NAME_OF.items() if name != INJECTION}
+
+NOT_HARM = frozenset({"UCI SMS Spam Collection"})
+"""Sources whose `unsafe` is no harm of ours: unwanted is not harmful."""
+
+
+class Lesson(NamedTuple):
+    """One answer for one head."""
+
+    head: str
+    truth: bool
+    weight: float = 1.0
+
+
+class Targets(NamedTuple):
+    """Answers and weights of many rows, shape (rows, heads); weight 0 where nothing is known."""
+
+    truth: NDArray[np.bool_]
+    weight: NDArray[np.float32]
+
+
+def lessons(example: Example) -> Iterator[Lesson]:
+    """Yield what a row says, and only what it says.
+
+    A post says nothing of requests, an answer nothing of its request. Of an unsafe request with
+    known hazards the other hazards are taken as absent with little weight; without known hazards
+    none is. What is ordinary is an example of no harm for every head.
+    """
+    unsafe = example.is_unsafe
+    match example.kind:
+        case Kind.RESPONSE:
+            yield Lesson(RESPONSE_HARM, unsafe)
+        case Kind.PROMPT if unsafe and not any(map(example.source.startswith, NOT_HARM)):
+            yield from _harmful(example)
+        case Kind.PROMPT | Kind.BENIGN | Kind.HARD_BENIGN if not unsafe:
+            yield from _ordinary()
+        case Kind.TOXICITY:
+            yield from _post(example)
+        case Kind.INJECTION:
+            yield from [Lesson(INJECTION, True)] if unsafe else _ordinary()
+        case Kind.PII:
+            yield from (Lesson(head, False, 0.2) for head in (HARM, INJECTION, TOXICITY))
+        case _:
+            return
+
+
+def _harmful(example: Example) -> Iterator[Lesson]:
+    yield Lesson(HARM, True)
+    yield Lesson(INJECTION, False, 0.3)
+    known = {_CODES[code] for code in example.hazards if code in _CODES}
+    if known:
+        for name in _CODES.values():
+            yield Lesson(name, name in known, 1.0 if name in known else 0.3)
+
+
+def _ordinary() -> Iterator[Lesson]:
+    yield Lesson(HARM, False)
+    yield Lesson(INJECTION, False)
+    yield Lesson(TOXICITY, False, 0.3)
+    yield from (Lesson(name, False) for name in _CODES.values())
+
+
+def _post(example: Example) -> Iterator[Lesson]:
+    yield Lesson(TOXICITY, example.is_unsafe)
+    yield Lesson(INJECTION, False, 0.2)
+    hateful = "S10" in example.hazards
+    if hateful or not example.is_unsafe:
+        yield Lesson(NAME_OF["S10"], hateful, 0.5)
+
+
+def targets(examples: Sequence[Example]) -> Targets:
+    """Collect the lessons of many rows."""
+    column = {name: place for place, name in enumerate(HEADS)}
+    truth = np.zeros((len(examples), len(HEADS)), np.bool_)
+    weight = np.zeros((len(examples), len(HEADS)), np.float32)
+    for row, example in enumerate(examples):
+        for lesson in lessons(example):
+            truth[row, column[lesson.head]] = lesson.truth
+            weight[row, column[lesson.head]] = lesson.weight
+    return Targets(truth, weight)
+
+
+def balance(
+    known: Targets, sources: Iterable[str], *, flatten: float = 0.5, harmless: float = 2.0
+) -> NDArray[np.float32]:
+    """Return weights under which no large source drowns the small ones.
+
+    Within a head and an answer, a source of n rows weighs n ** (1 - flatten). Each head's rows
+    weigh as many as there are rows, `harmless` times as much of it on False as on True.
+    """
+    _, source = np.unique(np.array(list(sources)), return_inverse=True)
+    weight = np.zeros_like(known.weight)
+    for head in range(weight.shape[1]):
+        for answer, mass in ((True, 1.0), (False, harmless)):
+            rows = (known.weight[:, head] > 0) & (known.truth[:, head] == answer)
+            if not rows.any():
+                continue
+            sizes = np.bincount(source[rows])
+            share = known.weight[rows, head] * sizes[source[rows]] ** -flatten
+            weight[rows, head] = mass * share / share.sum()
+    scale = len(weight) / np.maximum(weight.sum(axis=0, keepdims=True), 1e-9)
+    return np.asarray(weight * scale, np.float32)
