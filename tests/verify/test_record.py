@@ -247,9 +247,11 @@ def test_the_written_form_is_fixed() -> None:
 WRITTEN = (
     b'{"id":"dec_1","at":1700000000000000,"stage":"","action":"block","status":"stopped",'
     b'"digest":"1b414d53d26087cb71643114a8dae67fbbe77f6112c6975f0f7f16f0db455e1a","keep":"masked",'
-    b'"content":{"parts":[{"type":"text","text":"my card is [CREDIT_CARD], once more: [REDACTED]"}],"role":"user","history":[]},'
+    b'"content":{"parts":[{"type":"text","text":'
+    b'"my card is [CREDIT_CARD], once more: [REDACTED]"}],"role":"user","history":[]},'
     b'"rule":"no-cards","revision":"9f2c",'
-    b'"verdicts":[{"guard":"patterns","findings":[{"category":"credit-card","score":0.99,"span":{"part":0,"start":11,"end":20},"severity":3,"note":""}],"error":""}],'
+    b'"verdicts":[{"guard":"patterns","findings":[{"category":"credit-card","score":0.99,'
+    b'"span":{"part":0,"start":11,"end":20},"severity":3,"note":""}],"error":""}],'
     b'"micros":120,"request":"req_1","route":"chat"}'
 )
 
