@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from balustrade.core.errors import PolicyError, UnknownNameError
 from balustrade.policy.document import Document
@@ -22,16 +23,33 @@ _PATH = re.compile(r" - at `(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
 
 
+class Source(Struct, frozen=True):
+    """The text of a policy file, and the name that errors give it."""
+
+    text: str
+    name: str
+
+
 def load(path: str | Path) -> Document:
     """Read a policy file, or a preset by its bare name.
 
     Raises:
         PolicyError: It cannot be read, is not TOML, or says something a policy cannot say.
     """
+    source = read(path)
+    return loads(source.text, source.name)
+
+
+def read(path: str | Path) -> Source:
+    """Return the text of a policy file or preset, for who needs it beside the document.
+
+    Raises:
+        PolicyError: It cannot be read.
+    """
     name = str(path)
     if name in presets():
-        source = (files("balustrade.policy") / "presets" / f"{name}.toml").read_text("utf-8")
-        return loads(source, f"{name} (preset)")
+        text = (files("balustrade.policy") / "presets" / f"{name}.toml").read_text("utf-8")
+        return Source(text, f"{name} (preset)")
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -43,10 +61,9 @@ def load(path: str | Path) -> Document:
     if len(data) > LIMIT:
         raise PolicyError(f"{name}: has {len(data)} bytes, expected at most {LIMIT}")
     try:
-        source = data.decode("utf-8-sig")
+        return Source(data.decode("utf-8-sig"), Path(path).name)
     except UnicodeDecodeError as error:
         raise PolicyError(f"{name}: not UTF-8 at byte {error.start}") from error
-    return loads(source, Path(path).name)
 
 
 def loads(source: str, name: str = "policy") -> Document:

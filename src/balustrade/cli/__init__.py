@@ -1,0 +1,1 @@
+"""The commands: `balustrade COMMAND`; a module each, imported when asked for."""

@@ -1,0 +1,88 @@
+"""What is legal in a policy but seems not to be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+from balustrade.core.content import Stage
+from balustrade.core.guard import Guard
+from balustrade.policy.model import ANY, Rule
+from balustrade.rails.build import Rails
+from balustrade.rails.rail import Rail
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """A guard that knows which categories it can report."""
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """Every category a finding of it may have."""
+        ...
+
+
+def lint(rails: Rails) -> list[str]:
+    """Return one sentence for each thing that seems not to be meant, stage by stage."""
+    found = [
+        f"stage.{stage.value}: {sentence}" for stage in Stage for sentence in _stage(rails, stage)
+    ]
+    if not any(rails.at(stage).guards for stage in Stage):
+        found.append("no stage has guards, so everything is allowed")
+    return found
+
+
+def _stage(rails: Rails, stage: Stage) -> Iterator[str]:
+    rail = rails.at(stage)
+    yield from _demands(rail)
+    if rail.policy.rules and not rail.guards:
+        yield "has rules but no guards, so none can fire"
+        return
+    if rail.guards and not rail.policy.rules:
+        yield "has guards but no rules, so nothing follows from what they find"
+    yield from _twins(rail)
+    for rule in rail.policy.rules:
+        yield from _rule(rule, rail)
+
+
+def _demands(rail: Rail) -> Iterator[str]:
+    if rail.guards and rail.policy.on_unjudged != "allow":
+        for kind in sorted(rail.policy.demands - rail.judges):
+            yield (
+                f"demands that every {kind} is judged, but no guard judges one, "
+                f"so each leads to {rail.policy.on_unjudged}"
+            )
+
+
+def _twins(rail: Rail) -> Iterator[str]:
+    for number, guard in enumerate(rail.guards):
+        for other in rail.guards[number + 1 :]:
+            if type(guard) is type(other) and _nameless(guard) == _nameless(other):
+                yield f"guards {guard.name!r} and {other.name!r} are the same but for the name"
+
+
+def _nameless(guard: Guard) -> object:
+    fields = getattr(guard, "__struct_fields__", None)
+    if fields is None:
+        return id(guard)
+    return [getattr(guard, field) for field in fields if field != "name"]
+
+
+def _rule(rule: Rule, rail: Rail) -> Iterator[str]:
+    if rule.guard and rule.guard not in {guard.name for guard in rail.guards}:
+        yield f"rule {rule.name!r} waits for guard {rule.guard!r}, which the stage does not have"
+        return
+    if rule.limit == 0.0:
+        yield f"rule {rule.name!r} has threshold 0, so it fires on every finding"
+    if rule.action == "allow":
+        yield f"rule {rule.name!r} allows, which changes nothing: the gravest action wins"
+    sources = [guard for guard in rail.guards if not rule.guard or guard.name == rule.guard]
+    known = [guard.categories for guard in sources if isinstance(guard, Reports)]
+    if rule.category == ANY or len(known) < len(sources):
+        return
+    if not any(rule.category in categories for categories in known):
+        reported = ", ".join(sorted(frozenset().union(*known))) or "nothing"
+        yield (
+            f"rule {rule.name!r} waits for {rule.category!r}, which no guard reports; "
+            f"they report: {reported}"
+        )
