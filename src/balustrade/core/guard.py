@@ -48,6 +48,26 @@ class Guard(Protocol):
         ...
 
 
+@runtime_checkable
+class Incremental(Protocol):
+    """What a guard adds so that a growing text can be judged as it comes, not again and again.
+
+    The promise, for every text `t` and every continuation `u`: a finding of `t` that ends at or
+    before `open_at(t)` is a finding of `t + u` too, and no other finding of `t + u` starts before
+    `open_at(t)`. None of this changes if all but `reach` characters before a place that was once
+    `open_at` are cut away.
+    """
+
+    @property
+    def reach(self) -> int:
+        """How many characters before an open place may bear on the findings after it."""
+        ...
+
+    def open_at(self, text: str, /) -> int:
+        """Return where the end begins that more text may yet turn into a match, else its length."""
+        ...
+
+
 class Monitor(Protocol[S]):
     """Judges a text while it grows; state in, state out, so streams batch, replay and move."""
 
@@ -58,7 +78,7 @@ class Monitor(Protocol[S]):
 
     @property
     def hold(self) -> int:
-        """How many of the last characters the next chunk may yet condemn."""
+        """The most of the last characters that the next chunk may yet condemn."""
         ...
 
     def start(self, content: Content, /) -> S:
@@ -66,7 +86,14 @@ class Monitor(Protocol[S]):
         ...
 
     def step(self, states: Sequence[S], chunks: Sequence[str], /) -> Flow[list[tuple[S, Verdict]]]:
-        """Judge one chunk of each stream; spans count from the start of the stream."""
+        """Judge one chunk of each stream; spans count from the start of the stream.
+
+        A monitor need not get to the end in one step; a step with an empty chunk goes on.
+        """
+        ...
+
+    def held(self, state: S, /) -> int:
+        """Return how many of the last characters are not judged for good yet, at most `hold`."""
         ...
 
     def finish(self, states: Sequence[S], /) -> Flow[list[Verdict]]:

@@ -74,11 +74,12 @@ class Rail:
             for guard, column in zip(self.guards, columns, strict=True)
         ]
         rows = zip(*verdicts, strict=True) if verdicts else ((),) * len(batch)
-        return [self._decide(content, row, vault) for content, row in zip(batch, rows, strict=True)]
+        return [self.decide(content, row, vault) for content, row in zip(batch, rows, strict=True)]
 
-    def _decide(
-        self, content: Content, verdicts: Sequence[Verdict], vault: Vault | None
+    def decide(
+        self, content: Content, verdicts: Sequence[Verdict], vault: Vault | None = None
     ) -> Decision:
+        """Decide on a content whose verdicts are known, and redact it where the policy says so."""
         decision = self.policy.decide(content, verdicts, self.judges, self.stage.value)
         if decision.action is not Action.REDACT:
             return decision
@@ -97,7 +98,7 @@ def _broken(guard: Guard, error: GuardError | object) -> Verdict:
     return Verdict(guard.name, error=f"gave a {type(error).__name__}, expected a Verdict")
 
 
-def is_ours(guard: Guard) -> bool:
+def is_ours(guard: object) -> bool:
     """Whether a guard's code comes with this package, so that it is known not to block."""
     return type(guard).__module__.startswith("balustrade.")
 
