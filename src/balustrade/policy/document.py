@@ -91,6 +91,10 @@ class Document(Spec, frozen=True):
     image_hosts: tuple[str, ...] = ()
     """Hosts from which images may be fetched; none by default."""
 
+    trust_system: bool = True
+    """Whether system and developer messages come from the application, so that no one judges
+    them; if not, the input rail does."""
+
     audit: Audit = Audit()
     refuse: Refuse = Refuse()
     stream: Streaming = Streaming()
