@@ -53,9 +53,9 @@ class Incremental(Protocol):
     """What a guard adds so that a growing text can be judged as it comes, not again and again.
 
     The promise, for every text `t` and every continuation `u`: a finding of `t` that ends at or
-    before `open_at(t)` is a finding of `t + u` too, and no other finding of `t + u` starts before
-    `open_at(t)`. None of this changes if all but `reach` characters before a place that was once
-    `open_at` are cut away.
+    before `open_at(t)` is a finding of `t + u` too, and every other finding of `t + u` starts at
+    or after `open_at(t)`, or was one of `t` that spans that place. None of this changes if all
+    but `reach` characters before a place that was once `open_at` are cut away.
     """
 
     @property

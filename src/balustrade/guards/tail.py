@@ -76,8 +76,9 @@ class Tail(Struct, frozen=True):
             results.append((Followed(state.history, text, state.start, state.done), clean))
         if due:
             verdicts = yield from self._check([results[slot][0] for slot, _ in due])
-            for (slot, settled), verdict in zip(due, verdicts, strict=True):
+            for (slot, place), verdict in zip(due, verdicts, strict=True):
                 state = results[slot][0]
+                settled = _before_matches(state, place, verdict) if verdict.findings else place
                 results[slot] = (self._moved(state, settled), _between(state, settled, verdict))
         return results
 
@@ -112,6 +113,16 @@ class Tail(Struct, frozen=True):
         gap = _GAP.search(state.text, least, settled - state.start)
         cut = gap.start() if gap else least
         return Followed(state.history, state.text[cut:], state.start + cut, settled)
+
+
+def _before_matches(state: Followed, place: int, verdict: Verdict) -> int:
+    """Return the last place up to `place` that lies inside no match: such a match is open."""
+    local = place - state.start
+    spans = [finding.span for finding in verdict.findings if finding.span is not None]
+    for span in sorted(spans, key=lambda span: -span.end):
+        if span.start < local < span.end and len(state.text) - span.start <= LIMIT:
+            local = span.start
+    return max(local + state.start, state.done)
 
 
 def _between(state: Followed, settled: int, verdict: Verdict) -> Verdict:
