@@ -102,6 +102,7 @@ def test_the_first_entry_under_an_id_cannot_be_shadowed(open_log: Open, tmp_path
         log.append([Entry("a", 1, b"first"), Entry("b", 2, b"other"), Entry("a", 3, b"later")])
         assert log.find("a") == Entry("a", 1, b"first", 1)
         assert log.find("absent") is None
+        assert log.find("\ud800") is None
 
 
 @each_log

@@ -263,3 +263,19 @@ def test_the_write_ahead_log_does_not_grow_for_ever(tmp_path: Path) -> None:
             sizes.append(os.stat(f"{log.path}-wal").st_size)
         assert max(sizes) < 60_000_000
         assert len(log) == 150
+
+
+def test_a_busy_loop_does_not_starve_the_thread_that_syncs(tmp_path: Path) -> None:
+    async def busy(log: SqliteLog) -> int:
+        waiting = asyncio.gather(*(log.append_async([entry(str(n))]) for n in range(4)))
+        turns = 0
+        while not waiting.done() and turns < 10_000:
+            sum(range(5_000))
+            turns += 1
+            await asyncio.sleep(0)
+        await waiting
+        return turns
+
+    with SqliteLog(tmp_path / "log.db", durability="power") as log:
+        assert asyncio.run(busy(log)) < 10_000
+        assert len(log) == 4

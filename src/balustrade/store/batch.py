@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -16,7 +17,17 @@ MAX_BYTES = 64 << 20
 class Batch:
     """The entries of one append, and what became of them."""
 
-    __slots__ = ("count", "error", "future", "loop", "positions", "settled", "size", "values")
+    __slots__ = (
+        "_news",
+        "count",
+        "error",
+        "future",
+        "loop",
+        "positions",
+        "settled",
+        "size",
+        "values",
+    )
 
     def __init__(
         self, entries: Sequence[Entry], loop: asyncio.AbstractEventLoop | None = None
@@ -30,9 +41,20 @@ class Batch:
         self.count = len(entries)
         self.loop = loop
         self.future: asyncio.Future[None] | None = loop.create_future() if loop else None
+        self._news = threading.Lock()
+        self._news.acquire()
         self.settled = False
         self.positions = range(0)
         self.error: StoreError | None = None
+
+    def wait(self) -> None:
+        """Block the calling thread until there is news: it is settled, or its turn to commit."""
+        self._news.acquire()
+
+    def wake(self) -> None:
+        """Tell the thread that waits; news that was not heard yet is not told twice."""
+        with suppress(RuntimeError):
+            self._news.release()
 
     def outcome(self) -> range:
         """Return the positions, or raise why there are none."""
@@ -51,7 +73,9 @@ def settle(group: list[Batch], *, first: int = 0, error: StoreError | None = Non
             batch.positions = range(first, first + batch.count)
             first += batch.count
         batch.settled = True
-        if batch.loop is not None:
+        if batch.loop is None:
+            batch.wake()
+        else:
             loops.setdefault(batch.loop, []).append(batch)
     here = _running() if loops else None
     for loop, batches in loops.items():

@@ -10,12 +10,12 @@ What survives what is SQLite's documented behaviour for WAL, and is chosen by `d
 
 **Who commits.** Whatever was queued while the last commit ran is one transaction, made by whoever
 comes first. For `process` a coroutine's group is committed on its own event loop, at the end of
-the loop's turn: a write without a sync takes some 30 microseconds, while a writer thread has to
-win the interpreter's lock back from a busy loop after every SQLite step, at 5 ms each. With 32
-tasks on a loop that burns CPU in slices of 1 ms, the 99th percentile of the acknowledgement was
-2.4 ms on the loop, 6.5 ms by a thread with one statement a group, and 2.7 s by a thread with
-`executemany`. For `power` the sync would hold up the loop, so there a thread commits, with one
-statement for each 64 entries. Checkpoints, which sync in both cases, have a thread of their own.
+the loop's turn: a write without a sync takes some 30 microseconds, while a thread that writes has
+to win the interpreter's lock from a busy loop for every SQLite step, and a loop that never rests
+may keep it for seconds. For `power` a sync would hold up the loop, so there a thread commits, with
+one statement for each 64 entries; if it has not done so after 2 ms, the loop waits for the thread,
+which gives it the interpreter's lock, or commits itself. Checkpoints, which sync at both levels,
+have a thread of their own. docs/concepts/audit-log.md has the figures.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 from balustrade.core.errors import StoreError
 from balustrade.store.batch import Batch, settle
 from balustrade.store.connect import (
     Connection,
     connect,
-    connect_reader,
     establish,
     explain,
     is_busy,
 )
 from balustrade.store.log import Entry
+from balustrade.store.reader import LogReader
 
 Durability = Literal["process", "power"]
 
@@ -62,10 +62,15 @@ CREATE TRIGGER entries_get_their_position BEFORE INSERT ON entries WHEN new.posi
   BEGIN SELECT raise(ABORT, 'the log itself gives positions'); END;;
 """
 _VERSION = 1
-_COLUMNS = "SELECT id, at, data, position FROM entries"
 
 _ROWS = 64
 """Entries a statement: each further statement costs one more turn for the interpreter's lock."""
+
+_PATIENCE = 0.002
+"""Seconds after which a loop looks whether the thread has committed."""
+
+_LOAN = 0.05
+"""Seconds a loop waits at most for the thread, which may be waiting for another process."""
 
 _CHECKPOINT = 4 << 20
 """Bytes appended after which the write-ahead log is copied into the file."""
@@ -103,12 +108,11 @@ class SqliteLog:
         self._wait_seconds = wait_seconds
         self._gate = threading.Lock()  # guards the queue, never held while SQLite works
         self._writing = threading.Lock()  # held by whoever commits
-        self._reading = threading.Lock()
         self._queue: list[Batch] = []
         self._queued = 0
         self._closed = False
         self._writer: Connection | None = None
-        self._reader: Connection | None = None
+        self._reader = LogReader(self.path, wait_seconds)
         self._identity = (0, 0)
         self._bell = threading.Event()
         self._thread: threading.Thread | None = None
@@ -125,9 +129,14 @@ class SqliteLog:
         if not entries:
             return range(0)
         batch = self._enqueue(entries, None)
-        with self._writing:
-            if not batch.settled:
-                self._commit_queue(patient=True)
+        while not batch.settled:
+            if self._writing.acquire(blocking=False):
+                try:
+                    self._commit_queue(patient=True)
+                finally:
+                    self._pass_on()
+            else:
+                batch.wait()
         return batch.outcome()
 
     async def append_async(self, entries: Sequence[Entry], /) -> range:
@@ -138,6 +147,7 @@ class SqliteLog:
         batch = self._enqueue(entries, loop)
         if self.durability == "power":
             self._ring()
+            loop.call_later(_PATIENCE, self._lend, batch)
         else:
             loop.call_soon(self._commit_on_loop)
         assert batch.future is not None
@@ -146,38 +156,23 @@ class SqliteLog:
 
     def read(self, after: int = 0, limit: int = 1000) -> list[Entry]:
         """Return up to `limit` entries behind position `after`, oldest first."""
-        return self._select("WHERE position > ? ORDER BY position LIMIT ?", (after, limit))
+        return self._reader.read(after, limit)
 
     def latest(self, limit: int = 100, before: int | None = None) -> list[Entry]:
         """Return up to `limit` entries, newest first, from those in front of `before`."""
-        end = (1 << 63) - 1 if before is None else before
-        return self._select("WHERE position < ? ORDER BY position DESC LIMIT ?", (end, limit))
+        return self._reader.latest(limit, before)
 
     def find(self, identifier: str, /) -> Entry | None:
         """Return the first entry under an ID."""
-        found = self._select("WHERE id = ? ORDER BY position LIMIT 1", (identifier,))
-        return found[0] if found else None
+        return self._reader.find(identifier)
 
     def __len__(self) -> int:
-        """Return the last position; positions are dense, so nothing is counted."""
-        [(last,)] = self._query("SELECT coalesce(max(position), 0) FROM entries", ())
-        return int(last)
+        """Return the last position."""
+        return self._reader.last()
 
     def verify(self) -> None:
         """Read the whole file and raise StoreError if a page is damaged or a position missing."""
-        try:
-            # A connection of its own: this takes long, and other readers must not wait for it.
-            with closing(connect_reader(self.path, self._wait_seconds)) as reader:
-                [damage] = reader.execute("PRAGMA integrity_check(1)").fetchone()
-                found = reader.execute("SELECT count(*), max(position) FROM entries").fetchone()
-        except sqlite3.Error as error:
-            raise explain(self.path, error) from error
-        if damage != "ok":
-            raise StoreError(f"store {str(self.path)!r}: it is damaged: {damage}")
-        if found[0] != (found[1] or 0):
-            raise StoreError(
-                f"store {str(self.path)!r}: {found[0]} entries, but the last position is {found[1]}"
-            )
+        self._reader.verify()
 
     def close(self) -> None:
         """Commit what waits, write the file out, and refuse whatever comes."""
@@ -185,14 +180,13 @@ class SqliteLog:
             if self._closed:
                 return
             self._closed = True
-        with self._writing:
-            self._commit_queue(patient=True)
+        self._commit_waiting()
         self._bell.set()
         for thread in (self._thread, self._checkpointer):
             if thread is not None:
                 thread.join()
-        with self._reading, self._writing:
-            self._drop_reader()
+        self._reader.close()
+        with self._writing:
             self._drop_writer()
 
     def __enter__(self) -> SqliteLog:
@@ -232,7 +226,25 @@ class SqliteLog:
             if self._writer is None or not self._commit_queue(patient=False):
                 self._ring()
         finally:
-            self._writing.release()
+            self._pass_on()
+
+    def _lend(self, batch: Batch) -> None:
+        """Let the thread have the interpreter's lock until it has committed, or do its work."""
+        if batch.settled or not self._writing.acquire(timeout=_LOAN):
+            return
+        try:
+            if not batch.settled and self._writer is not None:
+                self._commit_queue(patient=False)
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Let go of the right to write, and wake a thread whose entries came too late for us."""
+        self._writing.release()
+        with self._gate:
+            heir = next((batch for batch in self._queue if batch.loop is None), None)
+        if heir is not None:
+            heir.wake()
 
     def _ring(self) -> None:
         """Let the thread commit, starting it if need be."""
@@ -249,8 +261,14 @@ class SqliteLog:
         while not self._closed:
             self._bell.wait()
             self._bell.clear()
-            with self._writing:
-                self._commit_queue(patient=True)
+            self._commit_waiting()
+
+    def _commit_waiting(self) -> None:
+        self._writing.acquire()
+        try:
+            self._commit_queue(patient=True)
+        finally:
+            self._pass_on()
 
     def _commit_queue(self, *, patient: bool) -> bool:
         """Commit what waits as one group; False if it has to wait for another process."""
@@ -350,27 +368,6 @@ class SqliteLog:
             with suppress(sqlite3.Error):
                 self._writer.close()
         self._writer = None
-
-    def _drop_reader(self) -> None:
-        if self._reader is not None:
-            with suppress(sqlite3.Error):
-                self._reader.close()
-        self._reader = None
-
-    def _select(self, where: str, values: tuple[object, ...]) -> list[Entry]:
-        return [Entry(*row) for row in self._query(f"{_COLUMNS} {where}", values)]
-
-    def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._reading:
-            if self._closed:
-                raise StoreError(f"store {str(self.path)!r}: it is closed")
-            try:
-                if self._reader is None:
-                    self._reader = connect_reader(self.path, self._wait_seconds)
-                return self._reader.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                self._drop_reader()
-                raise explain(self.path, error) from error
 
 
 def _insert(writer: Connection, values: list[object]) -> int:
