@@ -60,11 +60,11 @@ class SqliteKeyValue:
 
     def items(self, prefix: str = "") -> list[tuple[str, bytes]]:
         """Return keys that begin with `prefix`, in the order of their code points."""
-        # As bytes, for in a text SQLite's functions stop at U+0000.
+        # As bytes, for in a text SQLite's functions stop at U+0000; of no bytes they give NULL.
         start = prefix.encode()
         rows = self._run(
-            "SELECT key, value FROM pairs WHERE key >= ? "
-            "AND substr(CAST(key AS BLOB), 1, ?) = ? ORDER BY key",
+            "SELECT key, value FROM pairs WHERE key >= ?1 "
+            "AND (?2 = 0 OR substr(CAST(key AS BLOB), 1, ?2) = ?3) ORDER BY key",
             (prefix, len(start), start),
         )
         return [(key, value) for key, value in rows]
