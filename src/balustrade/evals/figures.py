@@ -70,6 +70,7 @@ class Figures(Struct, frozen=True):
     best_f1: BestF1 | None = None
     intervals: Intervals = Intervals()
     reliability: Reliability | None = None
+    """None for rows of one class: their frequency is set by whoever chose them."""
     curve: tuple[Point, ...] = ()
     languages: tuple[Slice, ...] = ()
     hazards: tuple[Slice, ...] = ()
@@ -106,7 +107,7 @@ def figures(rows: Sequence[Judged], *, samples: int = 1000, seed: int = 0) -> Fi
         recall_at_5=recall_at(unsafe, ranks, 0.05),
         best_f1=best_f1(unsafe, ranks) if alike else None,
         intervals=at_threshold(seen, samples=samples, seed=seed),
-        reliability=reliability(unsafe, [row.score for row in rows]) if alike else None,
+        reliability=reliability(unsafe, ranks) if alike and 0 < unsafe.sum() < len(rows) else None,
         curve=_points(unsafe, ranks),
         languages=_slices(rows, lambda row: (row.lang,), samples, seed),
         hazards=_slices(rows, lambda row: row.hazards if row.unsafe else (), samples, seed),

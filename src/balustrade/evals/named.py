@@ -98,7 +98,8 @@ def _shipped(name: str, access: Access) -> Subject:
             f"guard {name!r} is not shipped with this version; shipped: {', '.join(BACKENDS)}"
         )
     description = describe(name)
-    guard = build({"use": "classifier", "model": name, **access.fields})
+    # Reported whole: what a guard leaves out as too low would all rank alike.
+    guard = build({"use": "classifier", "model": name, "floor": 0.0, **access.fields})
     heads = heads_of_ours({head.name: head.threshold for head in description.heads})
     return _routed(name, guard, shipped_backends(), heads, description.sha256[:16])
 

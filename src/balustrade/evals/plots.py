@@ -11,7 +11,8 @@ from balustrade.evals.reliability import Reliability
 
 SIDE = 180
 """Length of an axis from 0 to 1, in user units."""
-LEFT, TOP, RIGHT, BOTTOM = 38, 26, 12, 36
+LEFT, TOP, RIGHT, BOTTOM = 38, 40, 12, 36
+BARS_TOP = 28
 ROW = 24
 """Height of one language's pair of bars."""
 BAR = 300
@@ -47,14 +48,14 @@ def bars_plot(title: str, parts: Sequence[Slice]) -> str:
     """Draw recall and false alarms of each part as a pair of bars with their intervals."""
     body = []
     for number, part in enumerate(parts):
-        top = TOP + number * ROW
+        top = BARS_TOP + number * ROW
         body.append(f'<text x="{NAMES - 8}" y="{top + 14}" class="end">{escape(part.name)}</text>')
         body += _bar(top + 2, part.recall, part.intervals.recall, "recall")
         body += _bar(top + 11, part.false_alarms, part.intervals.false_alarm_rate, "alarms")
-    bottom = TOP + len(parts) * ROW
+    bottom = BARS_TOP + len(parts) * ROW
     for tenth in (0, 25, 50, 75, 100):
         x = NAMES + BAR * tenth / 100
-        body.append(f'<line class="grid" x1="{x}" y1="{TOP - 4}" x2="{x}" y2="{bottom}"/>')
+        body.append(f'<line class="grid" x1="{x}" y1="{BARS_TOP - 4}" x2="{x}" y2="{bottom}"/>')
         body.append(f'<text x="{x}" y="{bottom + 14}" class="middle">{tenth} %</text>')
     return _svg(title, NAMES + BAR + VALUES, bottom + 22, body, title)
 
@@ -88,7 +89,7 @@ def _steps(points: Sequence[Point]) -> list[tuple[float, float]]:
     return corners
 
 
-def _square(title: str, corner: str, across: str, up: str, body: Sequence[str]) -> str:
+def _square(title: str, figure: str, across: str, up: str, body: Sequence[str]) -> str:
     axes = []
     for quarter in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = _at(quarter, quarter)
@@ -103,9 +104,9 @@ def _square(title: str, corner: str, across: str, up: str, body: Sequence[str]) 
         f'<text x="{LEFT + SIDE / 2}" y="{TOP + SIDE + 29}" class="middle">{across}</text>',
         f'<text transform="translate(11 {middle}) rotate(-90)" class="middle">{up}</text>',
     ]
-    note = f'<text x="{LEFT + SIDE - 5}" y="{TOP + SIDE - 7}" class="end">{escape(corner)}</text>'
+    note = f'<text x="4" y="29">{escape(figure)}</text>'
     width, height = LEFT + SIDE + RIGHT, TOP + SIDE + BOTTOM
-    return _svg(title, width, height, [*axes, *body, note], f"{title}, {corner}")
+    return _svg(title, width, height, [*axes, *body, note], f"{title}, {figure}")
 
 
 def _svg(title: str, width: float, height: float, body: Sequence[str], spoken: str) -> str:
