@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, OPENAI_CATEGORIES, TOXICITY
 from balustrade.evals.labels import meanings
 from balustrade.evals.question import Question
-from balustrade.evals.subject import Head, heads_of_others, heads_of_ours
+from balustrade.evals.subject import Head, heads_of_others, heads_of_ours, stretch
 
 
 @pytest.mark.parametrize(
@@ -40,10 +42,12 @@ def test_every_category_of_openai_s_form_has_a_meaning_of_its_own() -> None:
     assert "" not in meanings(OPENAI_CATEGORIES)
 
 
-def test_our_heads_answer_one_question_each_at_their_own_threshold() -> None:
+def test_our_heads_answer_at_their_own_threshold() -> None:
     heads = heads_of_ours({"harm": 0.3, "toxicity": 0.4, "hate": 0.9, "response-harm": 0.2})
     assert heads == {
-        Question.REQUEST: Head(frozenset({"harm"}), 0.3),
+        Question.REQUEST: Head(
+            frozenset({"harm"}), 0.3, also=(Head(frozenset({"toxicity"}), 0.4),)
+        ),
         Question.POST: Head(frozenset({"toxicity"}), 0.4),
         Question.RESPONSE: Head(frozenset({"response-harm"}), 0.2),
     }
@@ -66,3 +70,24 @@ def test_a_guard_may_say_yes_by_itself() -> None:
     assert head.is_yes({"hate": 0.1, "flagged": 1.0})
     assert not head.is_yes({"hate": 0.9, "flagged": 0.0})
     assert head.score({"hate": 0.1, "flagged": 1.0}) == 0.1
+
+
+unit = st.floats(0.0, 1.0)
+limit = st.floats(0.01, 0.99)
+
+
+@given(unit, unit, limit, limit)
+def test_a_request_is_harmful_if_it_is_harm_or_abuse(
+    harm: float, abuse: float, first: float, second: float
+) -> None:
+    head = heads_of_ours({"harm": first, "toxicity": second})[Question.REQUEST]
+    scores = {"harm": harm, "toxicity": abuse}
+    assert head.is_yes(scores) == (harm >= first or abuse >= second)
+    assert head.is_yes(scores) == (head.score(scores) >= first)
+    assert harm <= head.score(scores) <= 1.0
+
+
+@given(unit, unit, limit, limit)
+def test_stretching_keeps_the_order(low: float, high: float, here: float, there: float) -> None:
+    low, high = sorted((low, high))
+    assert 0.0 <= stretch(low, here, there) <= stretch(high, here, there) <= 1.0

@@ -64,7 +64,9 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type privat
     )
     suite.add_argument("--fields", metavar="JSON", default="{}", help="fields of the guard")
     suite.add_argument("--device", default="cpu", help="of a hub model (default: cpu)")
-    suite.add_argument("--key-env", metavar="VAR", help="the variable that holds a server's key")
+    suite.add_argument(
+        "--key-env", metavar="VAR", default="", help="the variable that holds a server's key"
+    )
     suite.set_defaults(run=run)
 
 
@@ -80,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     if options.resume and not options.out:
         raise PolicyError("--resume needs the --out of the run to go on with")
     found = tasks(options.data, limit=options.limit, seed=options.seed)
-    access = Access(_fields(options.fields), _key(options.key_env), options.device)
+    access = Access(_fields(options.fields), _key_env(options.key_env), options.device)
     judged = subject(options.guard, access)
     with closing(judged):
         keep = verdict_folder(options.out, judged, found, resume=options.resume)
@@ -130,13 +132,10 @@ def _fields(text: str) -> dict[str, Any]:
         raise DataError(f"--fields: expected a JSON object, {error}") from error
 
 
-def _key(variable: str | None) -> str:
-    if not variable:
-        return ""
-    key = os.environ.get(variable, "")
-    if not key:
+def _key_env(variable: str) -> str:
+    if variable and not os.environ.get(variable):
         raise PolicyError(f"--key-env: the environment has no {variable!r}")
-    return key
+    return variable
 
 
 def _count(text: str) -> int:

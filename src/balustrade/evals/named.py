@@ -14,6 +14,7 @@ they answer: `hub:NAME#injection`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -53,8 +54,8 @@ class Access(Struct, frozen=True):
 
     fields: Mapping[str, Any] = {}
     """Fields of a guard that a policy can name."""
-    key: str = ""
-    """The API key of a server."""
+    key_env: str = ""
+    """The environment variable that holds a server's key; none is sent if this is empty."""
     device: str = "cpu"
     """Where a Hugging Face model runs."""
 
@@ -122,17 +123,18 @@ def _moderations(name: str, rest: str, access: Access) -> Subject:
     guard = Labelled(model, name, pairs=False, raw=frozenset({FLAGGED}))
     head = Head(HARMS | {TOXICITY}, says=FLAGGED)
     heads = dict.fromkeys((Question.REQUEST, Question.POST, Question.RESPONSE), head)
-    backend = Moderations(url, model, access.key)
+    backend = Moderations(url, model, os.environ[access.key_env] if access.key_env else "")
     return _routed(name, guard, {model: lambda: backend}, heads)
 
 
 def _judge(name: str, rest: str, access: Access) -> Subject:
     model, url = _address(name, rest)
     guard = build({"use": "judge", "model": model, **access.fields})
-    make = cast(
-        "Callable[..., Backend]", load(f"guard {name!r}", "balustrade.backends.openai:OpenAI")
-    )
-    return _routed(name, guard, {model: lambda: make(url, access.key)}, heads_of_any(WORDED))
+    what = f"guard {name!r}"
+    server = cast("Callable[..., object]", load(what, "balustrade.backends.openai:Server"))
+    make = cast("Callable[[object], Backend]", load(what, "balustrade.backends.openai:OpenAI"))
+    at = server(base_url=url, key_env=access.key_env)
+    return _routed(name, guard, {model: lambda: make(at)}, heads_of_any(WORDED))
 
 
 MAKERS: Mapping[str, Callable[[str, str, Access], Subject]] = {

@@ -17,7 +17,7 @@ from balustrade.core.errors import DataError
 from balustrade.core.verdict import Verdict
 from balustrade.data.example import Example
 from balustrade.evals.question import Question, content_of
-from balustrade.evals.subject import Head, Subject
+from balustrade.evals.subject import Head, Subject, stretch
 from balustrade.evals.task import Task
 
 BATCH = 256
@@ -101,7 +101,7 @@ def _judged(
     for finding in verdict.findings:
         scores[finding.category] = max(finding.score, scores.get(finding.category, 0.0))
     heads = [subject.heads[question] for question in questions]
-    rank, score = max((_rank(head, head.score(scores)), head.score(scores)) for head in heads)
+    rank, score = max(_ranked(head, head.score(scores)) for head in heads)
     return Judged(
         row.id,
         row.is_unsafe,
@@ -117,11 +117,8 @@ def _judged(
     )
 
 
-def _rank(head: Head, score: float) -> float:
-    """Map [0, threshold) to [0, 1/2) and [threshold, 1] to [1/2, 1], in order."""
-    if score < head.threshold:
-        return 0.5 * score / head.threshold
-    return 0.5 + 0.5 * (score - head.threshold) / max(1.0 - head.threshold, 1e-12)
+def _ranked(head: Head, score: float) -> tuple[float, float]:
+    return stretch(score, head.threshold, 0.5), score
 
 
 def _known(keep: Path, task: Task) -> list[Judged]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from balustrade.core.call import Call, Reply
 from balustrade.core.content import Content
@@ -19,6 +20,9 @@ from balustrade.flow.run import run
 HARMS = frozenset({HARM, *(hazard.name for hazard in HAZARDS if hazard.name != INJECTION)})
 """Every name for a harmful request: the general one and the hazards, injections apart."""
 
+BELOW = 1.0 - 1e-12
+"""Rounding must not lift a score onto a threshold that it is under."""
+
 
 class Head(Struct, frozen=True):
     """The part of a guard that answers one question."""
@@ -29,11 +33,24 @@ class Head(Struct, frozen=True):
     """The score from which the guard, as shipped, says yes."""
     says: str = ""
     """A finding by which the guard says yes itself, whatever the scores; empty for none."""
+    also: tuple[Head, ...] = ()
+    """Heads whose yes is a yes to this question too."""
 
     @property
     def limit(self) -> float | None:
         """The threshold, if it is one that decides."""
         return None if self.says else self.threshold
+
+    def score(self, scores: Mapping[str, float]) -> float:
+        """Return the highest score that counts, on this head's scale; 0.0 if nothing was found.
+
+        What `also` counts is stretched so that its threshold falls on this one: a yes of either
+        is a score of at least `threshold`, and neither can be heard above the other.
+        """
+        counted = (s for name, s in scores.items() if self._counts(name))
+        own = max(counted, default=0.0)
+        others = [stretch(h.score(scores), h.threshold, self.threshold) for h in self.also]
+        return max(own, *others) if others else own
 
     def is_yes(self, scores: Mapping[str, float]) -> bool:
         """Whether the guard, as shipped, says yes."""
@@ -41,11 +58,15 @@ class Head(Struct, frozen=True):
             return scores.get(self.says, 0.0) >= 0.5
         return self.score(scores) >= self.threshold
 
-    def score(self, scores: Mapping[str, float]) -> float:
-        """Return the highest score that counts; 0.0 if nothing was found."""
-        if self.categories is None:
-            return max(scores.values(), default=0.0)
-        return max((s for name, s in scores.items() if name in self.categories), default=0.0)
+    def _counts(self, name: str) -> bool:
+        return self.categories is None or name in self.categories
+
+
+def stretch(score: float, here: float, there: float) -> float:
+    """Map [0, here) to [0, there) and [here, 1] to [there, 1], each evenly."""
+    if score < here:
+        return min(score / here * there, there * BELOW)
+    return min(there + (score - here) / max(1.0 - here, 1e-12) * (1.0 - there), 1.0)
 
 
 @dataclass(frozen=True)
@@ -73,22 +94,24 @@ class Subject:
 
 
 def heads_of_ours(thresholds: Mapping[str, float]) -> dict[Question, Head]:
-    """Return the questions that a model of ours answers: one head each, at its own threshold.
+    """Return the questions that a model of ours answers, each head at its own threshold.
+
+    A request is harmful if it is harm or abuse, since a policy stops either; a post is abusive,
+    a text an injection, an answer harmful by the one head that was trained for it.
 
     Args:
         thresholds: Each head's taxonomy name, and its shipped threshold.
     """
-    names = {
-        Question.REQUEST: HARM,
-        Question.POST: TOXICITY,
-        Question.INJECTION: INJECTION,
-        Question.RESPONSE: RESPONSE_HARM,
+    head = {name: Head(frozenset({name}), limit) for name, limit in thresholds.items()}
+    found = {
+        Question.REQUEST: head.get(HARM),
+        Question.POST: head.get(TOXICITY),
+        Question.INJECTION: head.get(INJECTION),
+        Question.RESPONSE: head.get(RESPONSE_HARM),
     }
-    return {
-        question: Head(frozenset({name}), thresholds[name])
-        for question, name in names.items()
-        if name in thresholds
-    }
+    if HARM in head and TOXICITY in head:
+        found[Question.REQUEST] = replace(head[HARM], also=(head[TOXICITY],))
+    return {question: each for question, each in found.items() if each}
 
 
 def heads_of_others(names: Iterable[str], threshold: float = 0.5) -> dict[Question, Head]:
