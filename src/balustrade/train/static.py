@@ -36,6 +36,7 @@ from balustrade.data.split import share_of
 from balustrade.evals.calibrate import platt, threshold_at
 from balustrade.shipped import Description, Head
 from balustrade.text.normalise import normalise
+from balustrade.train.grammar import made
 from balustrade.train.manifest import manifest
 from balustrade.train.rows import sparse_rows
 from balustrade.train.targets import HEADS, Targets, balance, targets
@@ -43,6 +44,7 @@ from balustrade.train.targets import HEADS, Targets, balance, targets
 Floats = NDArray[np.float32]
 
 ANSWER, CONTEXT = HEADS.index(RESPONSE_HARM), len(HEADS)
+OWN = "grammar-"
 MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
 
 
@@ -57,6 +59,7 @@ class Config(Spec, frozen=True):
     batch: Count = 4_096
     rate: Positive = 0.02  # Adam's, after 20 steps of warming up, falling to zero
     decay: float = 1e-6  # weight decay, a step
+    own: int = 1_500  # rows of each rule of our own grammar
     folds: Count = 3  # of sources, for the thresholds
     held_out: Probability = 0.08  # of the rows, for the calibration
     false_alarms: Probability = 0.02  # aim of a main head's default threshold
@@ -112,6 +115,8 @@ def load(config: Config) -> Corpus:
         for file in jsonl.files(Path(config.data))
         for example in jsonl.read(file)
     ]
+    own = made([example for _, example in pairs], config.own, config.seed)
+    pairs += [(row.source, row) for row in own]
     known = targets([example for _, example in pairs])
     teaches = np.flatnonzero(known.weight.any(axis=1))
     examples = [pairs[row][1] for row in teaches]
@@ -212,7 +217,7 @@ def quantise(table: Floats) -> tuple[NDArray[np.int8], Floats]:
 
 
 class Evidence(NamedTuple):
-    """What one head says of all rows: by the shipped table, and by one that never saw the source."""
+    """What one head says of all rows: the shipped table's, and one's that never saw the source."""
 
     corpus: Corpus
     head: int
@@ -228,12 +233,14 @@ def calibrate(seen: Evidence, config: Config) -> Head:
     the text is as likely one as the other where neither is rarer.
     """
     name, corpus = HEADS[seen.head], seen.corpus
-    column = Targets(*(part[seen.held, seen.head, None] for part in corpus.known))
-    weight = balance(column, corpus.stems[seen.held], harmless=1.0)[:, 0]
-    counts = weight > 0
-    curve = platt(seen.familiar[seen.held][counts], column.truth[counts, 0], weight[counts])
+    truth, weight = corpus.known
+    column = Targets(truth[seen.held, seen.head, None], weight[seen.held, seen.head, None])
+    share = balance(column, corpus.stems[seen.held], harmless=1.0)[:, 0]
+    counts = share > 0
+    curve = platt(seen.familiar[seen.held][counts], column.truth[counts, 0], share[counts])
     wanted = {Kind.RESPONSE} if name == RESPONSE_HARM else {Kind.BENIGN, Kind.HARD_BENIGN}
     harmless = np.array([e.kind in wanted and not e.is_unsafe for e in corpus.examples])
+    harmless &= ~np.char.startswith(corpus.stems, OWN)
     scores = curve(seen.strange[harmless])
     thresholds = {str(rate): min(threshold_at(scores, rate), 1.0) for rate in config.rates}
     aim = config.false_alarms if name in MAIN else config.hazard_false_alarms

@@ -45,9 +45,9 @@ class Targets(NamedTuple):
 def lessons(example: Example) -> Iterator[Lesson]:
     """Yield what a row says, and only what it says.
 
-    A post says nothing of requests, an answer nothing of its request. Of an unsafe request with
-    known hazards the other hazards are taken as absent with little weight; without known hazards
-    none is. What is ordinary is an example of no harm for every head.
+    An answer says nothing of its request. An abusive post is harm too, with less weight. Of an
+    unsafe request with known hazards the other hazards are taken as absent with little weight;
+    without known hazards none is. What is ordinary is an example of no harm for every head.
     """
     unsafe = example.is_unsafe
     match example.kind:
@@ -85,6 +85,7 @@ def _ordinary() -> Iterator[Lesson]:
 
 def _post(example: Example) -> Iterator[Lesson]:
     yield Lesson(TOXICITY, example.is_unsafe)
+    yield Lesson(HARM, example.is_unsafe, 0.3)
     yield Lesson(INJECTION, False, 0.2)
     hateful = "S10" in example.hazards
     if hateful or not example.is_unsafe:
