@@ -1,0 +1,128 @@
+"""Chat answers of a model: judged, turned back, refused one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from balustrade.core.content import Content, Role, ToolCall, words
+from balustrade.core.errors import BackendError
+from balustrade.gateway.convert import Placed, answer
+from balustrade.gateway.exchange import Exchange
+from balustrade.gateway.shapes import AnswerMessage, ChatCompletion
+from balustrade.gateway.wire import Tree, encode, extended, put
+from balustrade.rails.pipeline import Outcome
+
+_decoder = msgspec.json.Decoder(ChatCompletion)
+_any = msgspec.json.Decoder()
+
+_PASSED = frozenset(AnswerMessage.__struct_fields__) | {"role", "annotations"}
+"""Fields of an answer that are judged, or hold no words of the model."""
+
+
+def read(data: bytes) -> ChatCompletion:
+    """Return an upstream's answer.
+
+    Raises:
+        BackendError: It is not what a chat endpoint answers.
+    """
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BackendError(f"upstream did not answer as a chat endpoint does: {error}") from error
+
+
+async def judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes:
+    """Judge each alternative of an answer for itself; return what may leave.
+
+    Args:
+        exchange: The request's.
+        seen: The conversation as the model saw it.
+        data: The upstream's answer.
+
+    Raises:
+        BackendError: The answer is not what a chat endpoint answers.
+        HttpError: No alternative may leave, and the policy wants that as an error.
+    """
+    completion = read(data)
+    placed = [answer(choice.message) for choice in completion.choices]
+    contents = [Content(tuple(p.part for p in parts), Role.ASSISTANT) for parts in placed]
+    pipeline = exchange.pipeline
+    outcomes = await exchange.judge_all(pipeline.answers(seen, contents, exchange.vault))
+    await exchange.record()
+    if exchange.answers_errors and outcomes and all(outcome.stops for outcome in outcomes):
+        decision = exchange.decision
+        assert decision is not None
+        raise exchange.error(decision)
+    for content, outcome in zip(contents, outcomes, strict=True):
+        pipeline.note(seen, content, outcome)
+    tree: Tree = _any.decode(data)
+    is_new = _strip(tree)
+    for choice, parts, outcome in zip(tree["choices"], placed, outcomes, strict=True):
+        is_new |= _settle(exchange, choice, parts, outcome)
+    return extended(encode(tree) if is_new else data, exchange.extension())
+
+
+def _strip(tree: Tree) -> bool:
+    """Take out fields of messages that may hold words which nobody judges."""
+    found = False
+    for choice in tree["choices"]:
+        for name in choice["message"].keys() - _PASSED:
+            del choice["message"][name]
+            found = True
+    return found
+
+
+def _settle(
+    exchange: Exchange, choice: dict[str, Any], parts: Sequence[Placed], outcome: Outcome
+) -> bool:
+    """Write one alternative as it may leave; return whether that differs from how it came."""
+    if outcome.stops:
+        decision = outcome.gravest
+        assert decision is not None
+        index = choice.get("index", 0)
+        choice.clear()
+        choice.update(refused(index, exchange.message(decision)))
+        return True
+    is_new = False
+    changed = {change.number: change.part for change in outcome.changes}
+    for number, (part, path) in enumerate(parts):
+        text = words(changed.get(number, part))
+        quoted = isinstance(part, ToolCall)
+        whole = exchange.vault.unmask(text, quoted=quoted)
+        if number in changed or whole is not text:
+            put(choice["message"], path, whole)
+            is_new = True
+    if is_new and choice.get("logprobs") is not None:
+        # They spell the answer as it was, token by token.
+        choice["logprobs"] = None
+    return is_new
+
+
+def refused(index: int, message: str) -> dict[str, Any]:
+    """Return an alternative that may not leave."""
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": message, "refusal": None},
+        "logprobs": None,
+        "finish_reason": "content_filter",
+    }
+
+
+def refusal(exchange: Exchange, count: int) -> Tree:
+    """Return a whole completion in which nothing was asked of the model."""
+    decision = exchange.decision
+    assert decision is not None
+    message = exchange.message(decision)
+    return {
+        "id": f"chatcmpl-{exchange.decision_id}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": exchange.model,
+        "choices": [refused(index, message) for index in range(count)],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "balustrade": exchange.extension(),
+    }
