@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections import Counter
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -12,15 +11,17 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from balustrade.core.content import Stage
 from balustrade.core.errors import PolicyError, UnknownNameError
-from balustrade.policy.document import Document
-from balustrade.policy.locate import locate
+from balustrade.policy.complaint import Tried, complaint, located
+from balustrade.policy.document import Document, StageSpec
+
+__all__ = ["LIMIT", "Source", "complaint", "load", "loads", "presets", "read"]
 
 LIMIT = 4_000_000
 """Bytes a policy file may have."""
 
-_PATH = re.compile(r" - at `(.*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
+STAGES = tuple(stage.value for stage in Stage)
 
 
 class Source(Struct, frozen=True):
@@ -72,38 +73,31 @@ def loads(source: str, name: str = "policy") -> Document:
         tree = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"{name}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise PolicyError(f"{name}: not TOML: nested too deeply") from error
+    _check_stages(tree, source, name)
     try:
         document = msgspec.convert(tree, Document)
     except msgspec.ValidationError as error:
-        raise complaint(error, source, name) from error
-    _check_names(document, name)
+        raise complaint(error, source, name, tried=Tried(Document, tree)) from error
+    _check_rules(document, source, name)
     return document
 
 
-def complaint(
-    error: msgspec.ValidationError, source: str, name: str, prefix: str = "$"
-) -> PolicyError:
-    """Return the error for a value that does not fit, with the line that wrote it.
-
-    Args:
-        error: What the decoder found; its path is relative to `prefix`.
-        source: The file's text, to find the line in; may be empty.
-        name: The file's name.
-        prefix: Where in the document the decoder was.
-    """
-    text = str(error)
-    found = _PATH.search(text)
-    path = prefix + (found[1].removeprefix("$") if found else "")
-    text = _PATH.sub("", text)
-    unknown = _UNKNOWN.search(text)
-    if unknown:
-        path = f"{path}.{unknown[1]}"
-        text = f"unknown key {unknown[1]!r}"
-    line = locate(source, path)
-    place = f"{name}:{line}" if line else name
-    return PolicyError(
-        f"{place}: {text[:1].lower()}{text[1:]}, at {path.removeprefix('$.') or '$'}"
-    )
+def _check_stages(tree: Mapping[str, object], source: str, name: str) -> None:
+    """Decode each stage apart: within a dict, the decoder's paths would not name the stage."""
+    stages = tree.get("stage")
+    if not isinstance(stages, dict):
+        return
+    for stage, spec in stages.items():
+        path = f"$.stage.{stage}"
+        if stage not in STAGES:
+            text = f"unknown stage {stage!r}, expected one of {', '.join(map(repr, STAGES))}"
+            raise located(text, source, name, path)
+        try:
+            msgspec.convert(spec, StageSpec)
+        except msgspec.ValidationError as error:
+            raise complaint(error, source, name, path, Tried(StageSpec, spec)) from error
 
 
 def presets() -> list[str]:
@@ -116,14 +110,15 @@ def presets() -> list[str]:
     )
 
 
-def _check_names(document: Document, name: str) -> None:
+def _check_rules(document: Document, source: str, name: str) -> None:
     for stage, spec in document.stage.items():
-        for twin, times in Counter(rule.name for rule in spec.rules).items():
-            if times > 1:
-                raise PolicyError(f"{name}: stage.{stage} has {times} rules named {twin!r}")
+        seen: set[str] = set()
         for number, rule in enumerate(spec.rules):
+            path = f"$.stage.{stage}.rules[{number}]"
+            if rule.name in seen:
+                text = f"another rule of the stage is named {rule.name!r}"
+                raise located(text, source, name, f"{path}.name")
+            seen.add(rule.name)
             if rule.threshold is not None and rule.false_alarms is not None:
-                raise PolicyError(
-                    f"{name}: stage.{stage}.rules[{number}] ({rule.name!r}) sets both threshold "
-                    "and false_alarms; expected one of them"
-                )
+                text = f"rule {rule.name!r} sets both threshold and false_alarms"
+                raise located(f"{text}; expected one of them", source, name, f"{path}.false_alarms")

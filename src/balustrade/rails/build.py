@@ -12,8 +12,8 @@ from balustrade.core.content import Stage
 from balustrade.core.errors import BalustradeError, PolicyError
 from balustrade.core.guard import Guard, Latency
 from balustrade.guards.build import build as build_guard
+from balustrade.policy.complaint import complaint
 from balustrade.policy.document import Document, StageSpec
-from balustrade.policy.load import complaint
 from balustrade.policy.model import Rule
 from balustrade.rails.rail import Rail
 
