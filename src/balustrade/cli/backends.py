@@ -2,17 +2,71 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
 from balustrade.backends.route import Backend, Route
+from balustrade.core.errors import PolicyError
+from balustrade.core.guard import Guard
 from balustrade.core.registry import require
 
+MODELS = "BALUSTRADE_MODELS"
+"""Environment variable with models that servers answer for: `NAME=URL NAME=URL ...`."""
+KEY = "BALUSTRADE_API_KEY"
+"""Environment variable with the key that is sent to them."""
 
-def route() -> Route:
-    """Return a send for the shipped models; each is loaded when it is first asked."""
-    return Route({"static": _static})
+
+def route(models: Sequence[str] = ()) -> Route:
+    """Return a send for the shipped models and those that servers answer for.
+
+    Each is loaded, or first asked, when a guard needs it.
+
+    Args:
+        models: `NAME=URL` each, beside those of the environment; URL as OpenAI's client takes it.
+
+    Raises:
+        PolicyError: One is not of that form.
+    """
+    makers: dict[str, Callable[[], Backend]] = {"static": _static}
+    for model in (*os.environ.get(MODELS, "").split(), *models):
+        name, _, url = model.partition("=")
+        if not name or not url.startswith(("http://", "https://")):
+            raise PolicyError(f"model {model!r}: expected NAME=URL, such as judge=http://host/v1")
+        makers[name] = _server(url)
+    return Route(makers)
+
+
+def require_models(guards: Iterable[Guard]) -> None:
+    """Raise MissingExtraError if a guard's shipped model cannot be loaded here."""
+    if "static" in {model for guard in guards for model in _models(guard)}:
+        require("model 'static'", "numpy")
+
+
+def _models(guard: object) -> Iterator[str]:
+    """Yield the models of a guard, and of the guards inside it."""
+    model = getattr(guard, "model", None)
+    if isinstance(model, str):
+        yield model
+    inner = guard if isinstance(guard, tuple) else ()
+    if isinstance(guard, msgspec.Struct):
+        inner = tuple(getattr(guard, field) for field in guard.__struct_fields__)
+    for each in inner:
+        if isinstance(each, tuple | msgspec.Struct):
+            yield from _models(each)
 
 
 def _static() -> Backend:
-    require("model 'static'", "numpy")
     from balustrade.backends.static import Static
 
     return Static()
+
+
+def _server(url: str) -> Callable[[], Backend]:
+    def made() -> Backend:
+        from balustrade.backends.openai import OpenAI, Server
+
+        return OpenAI(Server(url, key_env=KEY if os.environ.get(KEY) else ""))
+
+    return made

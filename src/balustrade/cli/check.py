@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     stage = Stage(options.stage)
     rail = rails_of(options.policy).at(stage)
     content = content_of(text, stage, options.request, options.tool)
-    [decision] = Judge(rail)([content])
+    [decision] = Judge(rail, options.model)([content])
     show(decision, rail.policy, content, as_json=options.json, explained=options.explain)
     return exit_code(decision.action)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from balustrade.cli.backends import route
+from balustrade.cli.backends import require_models, route
 from balustrade.core.content import Content, Role, Stage, Text, ToolCall
 from balustrade.core.decision import Decision
 from balustrade.flow.run import run
@@ -32,12 +32,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="where the text stands: what a person asks, what was retrieved, the arguments of a "
         "tool call, what a model answers (default: %(default)s)",
     )
+    parser.add_argument(
+        "--model",
+        metavar="NAME=URL",
+        action="append",
+        default=[],
+        help="an OpenAI-compatible server that answers for a model a guard names; may be repeated",
+    )
 
 
 def rails_of(policy: str) -> Rails:
     """Load and build a policy; errors name file and line."""
     source = read(policy)
-    return build(loads(source.text, source.name), source.text, source.name)
+    rails = build(loads(source.text, source.name), source.text, source.name)
+    require_models(guard for stage in Stage for guard in rails.at(stage).guards)
+    return rails
 
 
 def content_of(text: str, stage: Stage, request: str = "", tool: str = "") -> Content:
@@ -58,9 +67,9 @@ def content_of(text: str, stage: Stage, request: str = "", tool: str = "") -> Co
 class Judge:
     """A rail and what answers its calls; decides on contents, a batch at a time."""
 
-    def __init__(self, rail: Rail) -> None:
+    def __init__(self, rail: Rail, models: Sequence[str] = ()) -> None:
         self.rail = rail
-        self._route = route()
+        self._route = route(models)
 
     def __call__(self, batch: Sequence[Content]) -> list[Decision]:
         """Decide on each, in order."""

@@ -17,7 +17,7 @@ from balustrade.core.errors import ContentError, DataError
 from balustrade.core.registry import require
 
 CELL = 10_000_000
-"""Characters a CSV cell may have, and bytes a plain text file may have."""
+"""Characters a CSV cell may have, and bytes a JSON line or a plain text file may have."""
 TABLES = (".jsonl", ".csv", ".parquet")
 PLAIN = (".txt", ".md", ".text")
 
@@ -102,7 +102,14 @@ def _kind(path: Path) -> str:
 
 
 def _jsonl(name: str, raw: IO[bytes], stream: IO[bytes], columns: Columns) -> Iterator[Row]:
-    for number, line in enumerate(stream, 1):
+    number = 0
+    while line := stream.readline(CELL):
+        number += 1
+        if len(line) == CELL and not line.endswith(b"\n"):
+            while len(rest := stream.readline(CELL)) == CELL and not rest.endswith(b"\n"):
+                pass
+            yield Row(name, number, raw.tell(), error=f"is longer than {CELL} bytes")
+            continue
         if not line.strip():
             continue
         try:

@@ -83,7 +83,7 @@ class Scan:
         self._options = options
         self._stage = Stage(options.stage)
         self._rails = rails_of(options.policy)
-        self._judge = Judge(self._rails.at(self._stage))
+        self._judge = Judge(self._rails.at(self._stage), options.model)
         self._files = files(options.paths)
         self._columns = Columns(options.text_column, options.request_column, options.id_column)
         self._actions: Counter[str] = Counter()
