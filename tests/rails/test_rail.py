@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from balustrade.guards.keywords import Keywords
 
 from balustrade.backends import local
 from balustrade.core.call import Flow, compute
@@ -17,6 +16,7 @@ from balustrade.core.spec import Spec
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.flow.limit import deadline
 from balustrade.flow.run import arun, run
+from balustrade.guards.keywords import Keywords
 from balustrade.policy.model import OnError, Policy, Rule
 from balustrade.rails.rail import Rail
 
@@ -50,6 +50,8 @@ class Faulty(Spec, frozen=True):
             return []
         if bad and self.fault == "not verdicts":
             return ["fine"] * len(batch)  # type: ignore[list-item]  # the fault under test
+        if bad and self.fault == "not numbers":
+            return [Verdict(self.name, (Finding("secret", float("nan")),))] * len(batch)
         return [Verdict(self.name)] * len(batch)
 
 
@@ -63,7 +65,7 @@ def test_a_rail_blocks_what_its_rules_block() -> None:
     assert blocked.stage == "input"
 
 
-@pytest.mark.parametrize("fault", ["raises", "too few", "not verdicts"])
+@pytest.mark.parametrize("fault", ["raises", "too few", "not verdicts", "not numbers"])
 def test_r16_a_guard_that_breaks_fails_closed_alone_and_named(fault: str) -> None:
     rail = Rail((SECRETS, Faulty(fault)), BLOCK_SECRETS)
     batch = [Content.of(text) for text in ("fine", "poison", "also fine")]

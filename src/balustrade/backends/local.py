@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from balustrade.core.call import Call, Compute, Failed, Reply, Value, is_light
+from balustrade.core.errors import BalustradeError
 
 
 def send(calls: tuple[Call, ...]) -> list[Reply]:
@@ -45,7 +46,8 @@ def _answer(call: Call) -> Reply:
         return Failed(f"no backend answers for model {model!r}")
     try:
         return Value(call.function(call.argument))
+    except BalustradeError as error:
+        return Failed(str(error))
     except Exception as error:  # noqa: BLE001 - a failure is a reply
-        return Failed(
-            f"raised {type(error).__name__}: {error}" if str(error) else type(error).__name__
-        )
+        # Its message may quote what was judged, and replies are logged.
+        return Failed(f"raised {type(error).__name__}")

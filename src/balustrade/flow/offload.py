@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -20,14 +20,18 @@ class _Step(Struct, frozen=True):
     done: bool = False
 
 
-def offload(flow: Flow[T]) -> Flow[T]:
-    """Advance `flow` only inside computations, which a backend runs in a thread under a deadline.
+def offload(start: Callable[[], Flow[T]]) -> Flow[T]:
+    """Start and advance a flow only inside computations, which run in a thread under a deadline.
 
     Guards that a policy brings from elsewhere are wrapped in this: the code between their yields
     is not ours, and may sleep or loop.
     """
+    flows: list[Flow[T]] = []
 
     def advance(replies: Sequence[Reply] | None) -> _Step:
+        if not flows:
+            flows.append(start())
+        flow = flows[0]
         try:
             return _Step(next(flow) if replies is None else flow.send(replies))
         except StopIteration as stop:
@@ -39,3 +43,8 @@ def offload(flow: Flow[T]) -> Flow[T]:
         step = yield from compute(advance, replies)
     result: T = step.result
     return result
+
+
+def is_ours(guard: object) -> bool:
+    """Whether a guard's code comes with this package, so that it is known not to block."""
+    return type(guard).__module__.startswith("balustrade.")
