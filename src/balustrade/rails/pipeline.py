@@ -98,7 +98,7 @@ class Pipeline:
                 fresh.extend(turns(messages, number))
             elif not known.passes:
                 recalled += self._again(turns(messages, number), known, vault)
-        judged = yield from self._judge(fresh, vault)
+        judged = yield from self.judge(fresh, vault)
         self._remember(judged, names)
         stopped = [judge for judge in recalled if judge.decision.action.stops]
         return Outcome((*stopped, *judged), _changes((*recalled, *judged)))
@@ -115,7 +115,7 @@ class Pipeline:
         """
         history = tuple(messages[-REACH:])
         batch = [t for n, answer in enumerate(answers) for t in answer_turns(answer, n, history)]
-        judged = yield from self._judge(batch, scratch(messages, vault))
+        judged = yield from self.judge(batch, scratch(messages, vault))
         outcomes = []
         for number in range(len(answers)):
             own = [judge for judge in judged if judge.turn.message == number]
@@ -139,7 +139,7 @@ class Pipeline:
             for turn, verdicts in zip(again, known.verdicts, strict=True)
         ]
 
-    def _judge(self, batch: Sequence[Turn], vault: Vault) -> Flow[list[Judged]]:
+    def judge(self, batch: Sequence[Turn], vault: Vault) -> Flow[list[Judged]]:
         """Judge turns, those of one stage as one batch, all stages side by side."""
         groups: dict[Stage, list[int]] = {}
         for slot, turn in enumerate(batch):
