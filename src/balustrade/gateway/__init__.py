@@ -1,0 +1,1 @@
+"""The server: OpenAI's endpoints with rails around the model behind them."""

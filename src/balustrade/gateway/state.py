@@ -1,0 +1,145 @@
+"""What every handler may use: settings, rails in force, upstreams, the log, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from balustrade.backends.local import send as answer_here
+from balustrade.backends.route import Backend, Route
+from balustrade.core.call import Call, Reply, is_light
+from balustrade.core.errors import UnknownNameError
+from balustrade.core.registry import require
+from balustrade.flow.limit import deadline
+from balustrade.flow.merge import Merge
+from balustrade.flow.run import AsyncSend
+from balustrade.gateway.audit import Audit
+from balustrade.gateway.auth import Key, Keys
+from balustrade.gateway.limits import Budgets
+from balustrade.gateway.metrics import Metrics
+from balustrade.gateway.settings import ModelSpec, Settings
+from balustrade.gateway.upstream import Upstreams
+from balustrade.policy.load import loads, presets, read
+from balustrade.rails.build import Rails, build
+
+
+class Policies(Struct, frozen=True):
+    """The rails in force, by name; replaced as a whole when files change."""
+
+    default: Rails
+    named: Mapping[str, Rails]
+
+    @property
+    def all(self) -> dict[str, Rails]:
+        """Every policy by name, the default under its document's name."""
+        return {self.default.document.name: self.default, **self.named}
+
+
+class State:
+    """One server's parts. `policies` is the only one that changes while it runs.
+
+    Args:
+        settings: What it was told.
+        policies: The rails to begin with; loaded from the settings if absent.
+
+    Raises:
+        BalustradeError: A policy, an upstream or the log cannot be made.
+    """
+
+    def __init__(self, settings: Settings, policies: Policies | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.policies = policies or load_policies(settings)
+        self.keys = Keys(settings.keys)
+        self.budgets = Budgets(self.metrics)
+        self.upstreams = Upstreams(settings.upstreams, self.metrics)
+        self.route = Route(backends(settings.models))
+        self._senders: dict[float, AsyncSend] = {}
+        self.audit = Audit(settings.audit, self.metrics)
+
+    def rails_for(self, key: Key | None) -> Rails:
+        """Return the rails in force for a key; ask once a request, and keep to the answer."""
+        policies = self.policies
+        if key is not None and key.policy:
+            return policies.named[key.policy]
+        return policies.default
+
+    def sender(self, seconds: float = 10.0) -> AsyncSend:
+        """Return what answers guards' calls, each within so many seconds."""
+        sender = self._senders.get(seconds)
+        if sender is None:
+            sender = self._senders[seconds] = _sender(self.route, seconds)
+        return sender
+
+    async def close(self) -> None:
+        """Let go of everything; what waits for the log is written first."""
+        await self.upstreams.close()
+        await self.audit.drain()
+        self.audit.close()
+        self.route.close()
+
+
+def load_policies(settings: Settings) -> Policies:
+    """Load and build every policy the settings name.
+
+    Raises:
+        PolicyError: One of them is wrong; the message has file, line and key.
+    """
+    named = {name: _rails(settings, where) for name, where in settings.policies.items()}
+    default = named.get(settings.policy)
+    return Policies(default or _rails(settings, settings.policy), named)
+
+
+def files(settings: Settings) -> list[str]:
+    """Return the policy files in use, without presets."""
+    known = set(presets())
+    wanted = {*settings.policies.values()}
+    if settings.policy not in settings.policies:
+        wanted.add(settings.policy)
+    return sorted(settings.path_of(name) for name in wanted - known)
+
+
+def backends(models: Sequence[ModelSpec]) -> dict[str, Callable[[], Backend]]:
+    """Return the makers of what answers for each model."""
+    makers: dict[str, Callable[[], Backend]] = {"static": _static}
+    for spec in models:
+        makers[spec.name] = _remote(spec)
+    return makers
+
+
+def _rails(settings: Settings, name: str) -> Rails:
+    try:
+        source = read(settings.path_of(name))
+    except UnknownNameError:
+        raise
+    return build(loads(source.text, source.name), source.text, source.name)
+
+
+def _sender(route: Route, seconds: float) -> AsyncSend:
+    merged = Merge(deadline(route.asend, seconds))
+
+    async def answer(calls: tuple[Call, ...]) -> Sequence[Reply]:
+        # Light computations have nothing to gain from company: no task, no future.
+        if all(map(is_light, calls)):
+            return answer_here(calls)
+        return await merged(calls)
+
+    return answer
+
+
+def _static() -> Backend:
+    require("model 'static'", "numpy")
+    from balustrade.backends.static import Static  # noqa: PLC0415 - NumPy is an extra
+
+    return Static()
+
+
+def _remote(spec: ModelSpec) -> Callable[[], Backend]:
+    def make() -> Backend:
+        require(f"model {spec.name!r}", "httpx")
+        from balustrade.backends.openai import OpenAI  # noqa: PLC0415 - an extra, too
+
+        return OpenAI(spec)
+
+    return make
