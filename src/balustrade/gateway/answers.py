@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from balustrade.core.content import Content, Role, ToolCall, words
-from balustrade.core.errors import BackendError
+from balustrade.gateway.ask import broken
 from balustrade.gateway.convert import Placed, answer
 from balustrade.gateway.exchange import Exchange
+from balustrade.gateway.http import HttpError
 from balustrade.gateway.shapes import AnswerMessage, ChatCompletion
 from balustrade.gateway.wire import Tree, encode, extended, put
 from balustrade.rails.pipeline import Outcome
@@ -27,12 +28,12 @@ def read(data: bytes) -> ChatCompletion:
     """Return an upstream's answer.
 
     Raises:
-        BackendError: It is not what a chat endpoint answers.
+        HttpError: 502; it is not what a chat endpoint answers.
     """
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BackendError(f"upstream did not answer as a chat endpoint does: {error}") from error
+        raise broken(f"upstream did not answer as a chat endpoint does: {error}") from error
 
 
 async def judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes:
@@ -44,10 +45,14 @@ async def judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> by
         data: The upstream's answer.
 
     Raises:
-        BackendError: The answer is not what a chat endpoint answers.
-        HttpError: No alternative may leave, and the policy wants that as an error.
+        HttpError: The answer is not what a chat endpoint answers; or no alternative may leave,
+            and the policy wants that as an error.
     """
-    completion = read(data)
+    try:
+        completion = read(data)
+    except HttpError:
+        await exchange.record()
+        raise
     placed = [answer(choice.message) for choice in completion.choices]
     contents = [Content(tuple(p.part for p in parts), Role.ASSISTANT) for parts in placed]
     pipeline = exchange.pipeline
@@ -62,7 +67,7 @@ async def judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> by
     tree: Tree = _any.decode(data)
     is_new = _strip(tree)
     for choice, parts, outcome in zip(tree["choices"], placed, outcomes, strict=True):
-        is_new |= _settle(exchange, choice, parts, outcome)
+        is_new = _settle(exchange, choice, parts, outcome) or is_new
     return extended(encode(tree) if is_new else data, exchange.extension())
 
 

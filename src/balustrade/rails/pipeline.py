@@ -124,6 +124,8 @@ class Pipeline:
 
     def note(self, messages: Sequence[Content], answer: Content, outcome: Outcome) -> None:
         """Remember an answer that went out as it is, so that it is known when it comes back."""
+        if outcome.stops or outcome.changes:
+            return
         last = next((m for m in reversed(messages) if m.role is Role.USER), None)
         names = keys([answer] if last is None else [last, answer])
         self._remember(outcome.judged, {judge.turn.message: names[-1] for judge in outcome.judged})

@@ -1,0 +1,79 @@
+"""POST /v1/chat/completions: a conversation judged, answered, and its answer judged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from balustrade.gateway.answers import judged, refusal
+from balustrade.gateway.ask import Question, spend
+from balustrade.gateway.chatstream import ChatStream
+from balustrade.gateway.convert import applied, conversation, rewrite
+from balustrade.gateway.exchange import Exchange
+from balustrade.gateway.http import Answer, Request, Streamed
+from balustrade.gateway.shapes import ChatRequest
+from balustrade.gateway.sse import DONE, event
+from balustrade.gateway.wire import Reader, Tree, encode
+
+if TYPE_CHECKING:
+    from balustrade.gateway.state import State
+
+PATH = "/chat/completions"
+READER = Reader(ChatRequest)
+
+
+async def chat(state: State, request: Request) -> Answer | Streamed:
+    """Answer a chat request.
+
+    Raises:
+        HttpError: The body is wrong, the policy refuses with errors, or upstream fails.
+    """
+    body, tree = READER.read(request.body)
+    exchange = Exchange(state, request, body.model)
+    question = Question(exchange, PATH)
+    messages = conversation(body, exchange.rails.document.image_hosts)
+    outcome = await exchange.judge(exchange.pipeline.request(messages, exchange.vault))
+    if outcome.stops:
+        await exchange.record()
+        return refuse(exchange, body)
+    if outcome.changes:
+        rewrite(body, tree, outcome.changes)
+        messages = applied(messages, outcome.changes)
+    if body.stream:
+        pieces = await question.stream(tree)
+        stream = ChatStream(exchange, messages, body.n or 1)
+        return Streamed(stream.run(pieces), headers=exchange.headers())
+    data = await question.whole(tree)
+    spend(exchange, data)
+    answer = await judged(exchange, messages, data)
+    return Answer(body=answer, headers=exchange.headers())
+
+
+def refuse(exchange: Exchange, body: ChatRequest) -> Answer | Streamed:
+    """Return what a refused request ends with; nothing was asked of the model.
+
+    Raises:
+        HttpError: The policy wants refusals as errors.
+    """
+    decision = exchange.decision
+    assert decision is not None
+    if exchange.answers_errors:
+        raise exchange.error(decision)
+    whole = refusal(exchange, body.n or 1)
+    if not body.stream:
+        return Answer.of(whole, headers=exchange.headers())
+    return Streamed(_as_stream(whole), headers=exchange.headers())
+
+
+async def _as_stream(whole: Tree) -> AsyncIterator[bytes]:
+    """Yield a refusal the way a model would have said it."""
+    base = {name: whole[name] for name in ("id", "created", "model")}
+    base["object"] = "chat.completion.chunk"
+    extension = whole["balustrade"]
+    chunks: list[bytes] = []
+    for choice in whole["choices"]:
+        said = {"index": choice["index"], "delta": choice["message"], "finish_reason": None}
+        ended = {"index": choice["index"], "delta": {}, "finish_reason": "content_filter"}
+        chunks.append(event(encode({**base, "choices": [said]})))
+        chunks.append(event(encode({**base, "choices": [ended], "balustrade": extension})))
+    yield b"".join((*chunks, DONE))
