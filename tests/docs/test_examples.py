@@ -1,0 +1,168 @@
+"""What the documentation shows is what happens: its code blocks are run, its outputs compared.
+
+Each page is run from top to bottom in a folder of its own:
+- `python` blocks are executed, in one namespace a page;
+- blocks with `title="NAME"` are written to the file of that name, not executed;
+- `console` blocks: lines after `$ ` are commands; the lines below, if any, are their output, in
+  which `...` stands for anything, and a line `...` for any number of lines;
+- other languages (`shell`, `toml`, `text`) are only shown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from balustrade.core import errors
+from balustrade.core.errors import BalustradeError
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+TITLE = re.compile(r'title="([^"]+)"')
+
+
+class Block(NamedTuple):
+    """One code block of a page."""
+
+    language: str
+    title: str
+    body: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text()
+    found = []
+    for match in FENCE.finditer(text):
+        title = TITLE.search(match[2])
+        line = text.count("\n", 0, match.start()) + 2
+        found.append(Block(match[1], title[1] if title else "", match[3], line))
+    return found
+
+
+def runs(block: Block) -> bool:
+    return bool(block.title) or block.language in {"python", "console"}
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs, blocks(page)))], ids=name)
+def test_every_code_block_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    code: list[str] = []
+    for block in blocks(page):
+        if block.title:
+            (tmp_path / block.title).write_text(block.body)
+        elif block.language == "python":
+            code.append("\n" * (block.line - 1 - "".join(code).count("\n")) + block.body)
+            python("".join(code), page, tmp_path)
+        elif block.language == "console":
+            console(block, page, tmp_path)
+
+
+def python(code: str, page: Path, folder: Path) -> None:
+    """Execute the page's blocks so far; the lines are those of the page."""
+    source = f"exec(compile({code!r}, {name(page)!r}, 'exec'), {{'__name__': '__main__'}})"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def console(block: Block, page: Path, folder: Path) -> None:
+    """Run each command, and compare what it prints with what the page shows."""
+    for command, expected in commands(block.body):
+        done = subprocess.run(
+            ["bash", "-euc", command],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env=environment(),
+        )
+        place = f"{name(page)}:{block.line}: {command}"
+        assert done.returncode == 0, f"{place}\n{done.stderr}"
+        if expected:
+            assert matches(expected, done.stdout), f"{place}\n{done.stdout}\nis not\n{expected}"
+
+
+def commands(body: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for line in body.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], ""))
+        else:
+            command, expected = found[-1]
+            found[-1] = (command, f"{expected}{line}\n")
+    return found
+
+
+def matches(expected: str, found: str) -> bool:
+    lines = [
+        r"(?:.*\n)*?" if line == "..." else ".*?".join(map(re.escape, line.split("..."))) + r"\n"
+        for line in expected.splitlines()
+    ]
+    return re.fullmatch("".join(lines), found) is not None
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "NO_COLOR": "1"}
+
+
+def test_a_wrong_output_is_noticed() -> None:
+    assert matches("one ... three\n...\nend\n", "one two three\n\nx\nend\n")
+    assert not matches("one\n", "two\n")
+    assert not matches("one\n", "one\ntwo\n")
+
+
+def family(error: type[BalustradeError]) -> list[type[BalustradeError]]:
+    return [error, *(each for child in error.__subclasses__() for each in family(child))]
+
+
+def test_every_error_code_has_a_page_that_is_titled_by_it() -> None:
+    codes = {each.code for each in family(BalustradeError) if each.__module__ == errors.__name__}
+    pages = {page.stem: page.read_text() for page in (ROOT / "docs" / "errors").glob("*.md")}
+    assert codes <= set(pages)
+    assert all(pages[code].startswith(f"# {code}\n") for code in codes)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "adr").glob("*.md")), ids=name)
+def test_a_decision_is_short_and_says_what_would_change_our_mind(page: Path) -> None:
+    text = page.read_text()
+    assert len(text.splitlines()) <= 60
+    for part in ("Context", "Decision", "Consequences", "What would change our mind"):
+        assert f"\n## {part}\n" in text
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name)
+def test_an_example_says_what_it_shows_and_compiles(example: Path) -> None:
+    source = example.read_text()
+    assert source.startswith('"""')
+    compile(source, example, "exec")
+
+
+@pytest.mark.parametrize("example", ["check.py", "own_guard.py"])
+def test_an_example_without_a_server_runs(example: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / example)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
