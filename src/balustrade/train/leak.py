@@ -18,6 +18,7 @@ from pathlib import Path
 from balustrade.data import jsonl
 from balustrade.data.leak import leaks
 from balustrade.shipped import HERE
+from balustrade.train.excluded import excluded
 from balustrade.train.grammar import made
 
 
@@ -32,6 +33,7 @@ def main(data: Path, bench: Path, folder: Path = HERE) -> list[str]:
         elif hashlib.sha256(file.read_bytes()).hexdigest() != entry["sha256"]:
             wrong.append(f"{file}: not the bytes that were trained on")
     train = [row for file in jsonl.files(data) for row in jsonl.read(file)]
+    train = [row for row in train if row.id not in excluded()]
     train += made(train, manifest["config"]["own"], manifest["config"]["seed"])
     test = [row for file in jsonl.files(bench) for row in jsonl.read(file)]
     wrong += [

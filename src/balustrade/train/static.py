@@ -36,6 +36,7 @@ from balustrade.data.split import share_of
 from balustrade.evals.calibrate import platt, threshold_at
 from balustrade.shipped import Description, Head
 from balustrade.text.normalise import normalise
+from balustrade.train.excluded import excluded
 from balustrade.train.grammar import made
 from balustrade.train.manifest import manifest
 from balustrade.train.rows import sparse_rows
@@ -114,6 +115,7 @@ def load(config: Config) -> Corpus:
         (file.name.partition(".")[0], example)
         for file in jsonl.files(Path(config.data))
         for example in jsonl.read(file)
+        if example.id not in excluded()
     ]
     own = made([example for _, example in pairs], config.own, config.seed)
     pairs += [(row.source, row) for row in own]
