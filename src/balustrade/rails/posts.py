@@ -55,7 +55,7 @@ class Post(NamedTuple):
         """Return the check, run off the loop if it is not ours."""
         if not self.is_foreign:
             return check
-        return lambda batch: offload(check(batch))
+        return lambda batch: offload(lambda: check(batch))
 
     def _step(self, batch: Sequence[Step]) -> Flow[list[Any]]:
         return self.monitor.step([item.state for item in batch], [item.chunk for item in batch])

@@ -14,7 +14,7 @@ from balustrade.core.guard import Guard, Latency
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.flow.gather import gather
 from balustrade.flow.isolate import isolate
-from balustrade.flow.offload import is_ours, offload
+from balustrade.guards.foreign import safe_check
 from balustrade.policy.model import Policy
 from balustrade.policy.redact import Mark, redact
 from balustrade.policy.vault import Vault
@@ -87,22 +87,8 @@ class Rail:
 
 
 def _verdicts(guard: Guard, batch: Sequence[Content]) -> Flow[list[Verdict]]:
-    check = guard.check if is_ours(guard) else lambda part: _foreign(guard, part)
-    answers = yield from isolate(check, batch)
+    answers = yield from isolate(safe_check(guard), batch)
     return [answer if isinstance(answer, Verdict) else _broken(guard, answer) for answer in answers]
-
-
-def _foreign(guard: Guard, batch: Sequence[Content]) -> Flow[list[Verdict]]:
-    """Check with a guard whose code is not ours, and hold it to what a verdict may say."""
-    answers = yield from offload(lambda: guard.check(batch))
-    for answer in answers:
-        if not isinstance(answer, Verdict):
-            raise GuardError(f"gave a {type(answer).__name__}, expected a Verdict")
-        for finding in answer.findings:
-            # A score that is no number compares as low as any limit, and would pass.
-            if not 0.0 <= finding.score <= 1.0:
-                raise GuardError(f"gave the score {finding.score!r}, expected one in [0, 1]")
-    return answers
 
 
 def _broken(guard: Guard, error: GuardError) -> Verdict:

@@ -14,6 +14,8 @@ from balustrade.core.errors import GuardError
 from balustrade.core.guard import Incremental, Monitor
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.flow.gather import gather
+from balustrade.flow.offload import is_ours
+from balustrade.guards.foreign import expect_verdict
 from balustrade.guards.tail import IncrementalGuard, Tail
 from balustrade.guards.window import Window
 from balustrade.policy.document import Streaming
@@ -21,7 +23,7 @@ from balustrade.policy.redact import redact
 from balustrade.policy.vault import Vault
 from balustrade.rails.posts import Peeking, Post, Step, in_place
 from balustrade.rails.progress import Piece, Progress, Work, before_marks, joined, strongest
-from balustrade.rails.rail import Rail, is_ours
+from balustrade.rails.rail import Rail
 
 NOTHING = Piece()
 EMPTY = Content((Text(""),), Role.ASSISTANT)
@@ -194,9 +196,12 @@ class Stream:
             work.early = work.passed
 
     def _is_clean(self, answer: Verdict | GuardError) -> bool:
-        if isinstance(answer, GuardError) or answer.error:
+        try:
+            expect_verdict(answer)
+        except GuardError:
             return False
-        return self._decide((answer,)).action <= Action.FLAG
+        assert isinstance(answer, Verdict)
+        return not answer.error and self._decide((answer,)).action <= Action.FLAG
 
     def _judged(self, work: Work) -> int:
         """Return how far every monitor has judged a stream."""
@@ -214,6 +219,10 @@ class Stream:
             case (given, Verdict() as verdict):
                 state = given
         if verdict.findings or verdict.error:
+            try:
+                expect_verdict(verdict)
+            except GuardError as error:
+                state, verdict = None, Verdict(verdict.guard, error=str(error))
             self._note(work, number, verdict)
         return state
 
