@@ -1,0 +1,207 @@
+"""OpenAI's shapes: calls to request bodies, answers to replies."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from balustrade.core.call import Classify, Embed, Generate, Vectors
+from balustrade.core.errors import BackendError
+
+ALTERNATIVES = 20
+"""The most alternatives of a token that servers report."""
+
+
+class Rung(NamedTuple):
+    """Which options a request uses; servers differ in what they take."""
+
+    constraint: str
+    logprobs: bool
+    modern: bool = False
+    """Whether the length limit has its newer name and no temperature is set."""
+
+
+RUNGS = (
+    Rung("choice", logprobs=True),
+    Rung("schema", logprobs=True),
+    Rung("", logprobs=True),
+    Rung("", logprobs=False),
+    Rung("", logprobs=False, modern=True),
+)
+
+
+class Said(Struct, frozen=True):
+    """What a model said, and the alternatives of the token that says it."""
+
+    text: str
+    logprobs: dict[str, float] = {}
+
+
+def chat(call: Generate, number: int, model: str, rung: Rung) -> dict[str, Any]:
+    """Return the body that asks for the continuation of prompt `number`."""
+    messages = [{"role": "system", "content": call.system}] if call.system else []
+    messages.append({"role": "user", "content": call.prompts[number]})
+    body: dict[str, Any] = {"model": model, "messages": messages}
+    if rung.modern:
+        body["max_completion_tokens"] = call.max_tokens
+    else:
+        body |= {"max_tokens": call.max_tokens, "temperature": 0}
+    if call.logprobs and rung.logprobs:
+        body |= {"logprobs": True, "top_logprobs": min(call.logprobs, ALTERNATIVES)}
+    if call.choices and rung.constraint == "choice":
+        body |= {
+            "guided_choice": list(call.choices),
+            "structured_outputs": {"choice": list(call.choices)},
+        }
+    if call.choices and rung.constraint == "schema":
+        body["response_format"] = {"type": "json_schema", "json_schema": _schema(call.choices)}
+        if "max_tokens" in body:
+            body["max_tokens"] += len('{"answer": ""}')
+    return body
+
+
+def _schema(choices: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "name": "answer",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"answer": {"type": "string", "enum": list(choices)}},
+            "required": ["answer"],
+            "additionalProperties": False,
+        },
+    }
+
+
+class _Alternative(Struct):
+    token: str
+    logprob: float
+
+
+class _Token(Struct):
+    token: str
+    logprob: float
+    top_logprobs: list[_Alternative] = []
+
+
+class _Logprobs(Struct):
+    content: list[_Token] | None = None
+
+
+class _Message(Struct):
+    content: str | None = None
+
+
+class _Choice(Struct):
+    message: _Message
+    logprobs: _Logprobs | None = None
+
+
+class _Completion(Struct):
+    choices: list[_Choice]
+
+
+class _Wrapped(Struct):
+    answer: str
+
+
+def said(call: Generate, body: bytes) -> Said:
+    """Read a chat completion."""
+    answer = msgspec.json.decode(body, type=_Completion)
+    if not answer.choices:
+        raise BackendError(f"model {call.model!r} gave no choices")
+    choice = answer.choices[0]
+    text = choice.message.content or ""
+    if call.choices and text.lstrip().startswith("{"):
+        text = _unwrapped(text)
+    tokens = (choice.logprobs and choice.logprobs.content) or []
+    if not call.logprobs or not tokens:
+        return Said(text)
+    return Said(text, _alternatives(_telling(tokens, call.choices)))
+
+
+def _unwrapped(text: str) -> str:
+    try:
+        return msgspec.json.decode(text, type=_Wrapped).answer
+    except msgspec.DecodeError:
+        return text
+
+
+def _telling(tokens: list[_Token], choices: tuple[str, ...]) -> _Token:
+    """Return the token that is the answer: past the wrapping, where there is one."""
+    return next((t for t in tokens if t.token.strip(' "\n') in choices), tokens[0])
+
+
+def _alternatives(token: _Token) -> dict[str, float]:
+    known = {token.token: token.logprob}
+    return known | {other.token: other.logprob for other in token.top_logprobs}
+
+
+def moderation(call: Classify, model: str) -> dict[str, Any]:
+    """Return the body that asks for moderation scores; contexts have no place in it."""
+    return {"model": model, "input": list(call.texts)}
+
+
+class _Result(Struct):
+    category_scores: dict[str, float]
+
+
+class _Moderation(Struct):
+    results: list[_Result]
+
+
+def scores(call: Classify, body: bytes) -> Vectors:
+    """Read moderation scores: one row a text, one column a category."""
+    results = msgspec.json.decode(body, type=_Moderation).results
+    _expect(call.model, len(results), len(call.texts))
+    labels = tuple(sorted({label for result in results for label in result.category_scores}))
+    rows = [[r.category_scores.get(label, 0.0) for label in labels] for r in results]
+    return Vectors.of(rows, labels)
+
+
+def embedding(call: Embed, model: str) -> dict[str, Any]:
+    """Return the body that asks for vectors."""
+    return {"model": model, "input": list(call.texts), "encoding_format": "float"}
+
+
+class _Row(Struct):
+    index: int
+    embedding: list[float]
+
+
+class _Embeddings(Struct):
+    data: list[_Row]
+
+
+def vectors(call: Embed, body: bytes) -> Vectors:
+    """Read vectors: one row a text."""
+    rows = sorted(msgspec.json.decode(body, type=_Embeddings).data, key=lambda row: row.index)
+    _expect(call.model, len(rows), len(call.texts))
+    if len({len(row.embedding) for row in rows}) > 1:
+        raise BackendError(f"model {call.model!r} gave vectors of different lengths")
+    return Vectors.of([row.embedding for row in rows])
+
+
+def _expect(model: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise BackendError(f"model {model!r} gave {found} answers for {expected} texts")
+
+
+class _Error(Struct):
+    message: str = ""
+
+
+class _Failure(Struct):
+    error: _Error | str = ""
+
+
+def reason(body: bytes) -> str:
+    """Return what a server says is wrong, short, to stand after a status; empty if nothing."""
+    try:
+        error = msgspec.json.decode(body, type=_Failure).error
+    except msgspec.DecodeError:
+        return ""
+    text = error if isinstance(error, str) else error.message
+    return f": {text[:200]}" if text else ""

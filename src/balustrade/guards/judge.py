@@ -1,0 +1,194 @@
+"""Any OpenAI-compatible model as a guard: rules in plain language, an answer of one letter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from math import exp
+from string import Template, ascii_uppercase
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
+
+from balustrade.core.call import Flow, Texts, generate
+from balustrade.core.content import Content, Text
+from balustrade.core.guard import TEXT, Latency
+from balustrade.core.spec import Count, Spec
+from balustrade.core.verdict import Finding, Span, Verdict
+from balustrade.text.windows import windows
+
+NONE = "A"
+"""The letter for: no rule is broken."""
+
+MOST_RULES = 20
+OVERLAP = 200
+"""Characters that neighbouring windows of a long text share."""
+
+
+class Criterion(Spec, frozen=True):
+    """One rule in plain language."""
+
+    category: Annotated[str, Meta(min_length=1)]
+    """What a finding says if the rule is broken."""
+
+    description: Annotated[str, Meta(min_length=1)]
+    """What breaks it, as one would tell a person."""
+
+
+class Example(Spec, frozen=True):
+    """A message with the right answer, shown to the model."""
+
+    text: str
+    category: str = ""
+    """The category of the rule it breaks; empty if it breaks none."""
+
+
+class Judge(Spec, frozen=True):
+    """Ask a model which rule a message breaks; the model may only name one, or none.
+
+    Where the server gives log-probabilities of the answer's first token, scores are the
+    probabilities of the letters, made to sum to one; else the score is one for the rule named. A
+    rule's score is the probability that it is the one that is broken most clearly.
+
+    What is judged stands between marks that no text can hold, as they are made from a digest of
+    the text. An answer to a request is judged together with the request.
+
+    Fails: if the model does not answer, or answers with anything but one of the letters.
+    """
+
+    model: str
+    rules: Annotated[tuple[Criterion, ...], Meta(min_length=1, max_length=MOST_RULES)]
+    examples: tuple[Example, ...] = ()
+    name: str = "judge"
+    window: Count = 12_000
+    """Characters judged at once; longer text is judged in overlapping windows."""
+
+    def __post_init__(self) -> None:
+        categories = [rule.category for rule in self.rules]
+        for category in categories:
+            if categories.count(category) > 1:
+                raise ValueError(f"expected one rule for each category, found two {category!r}")
+        for example in self.examples:
+            if example.category and example.category not in categories:
+                raise ValueError(f"an example breaks {example.category!r}, which no rule names")
+        if self.window <= 2 * OVERLAP:
+            raise ValueError(f"expected window > {2 * OVERLAP}, found {self.window}")
+
+    @property
+    def judges(self) -> frozenset[str]:
+        """Text and the arguments of tool calls."""
+        return TEXT
+
+    @property
+    def latency(self) -> Latency:
+        """A model's time."""
+        return Latency.MODEL
+
+    def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
+        """Judge all contents with one call."""
+        questions = [q for slot, c in enumerate(batch) for q in self._questions(slot, c)]
+        findings: list[list[Finding]] = [[] for _ in batch]
+        errors = [""] * len(batch)
+        if questions:
+            reply = yield from generate(
+                self.model,
+                [question.prompt for question in questions],
+                system=_system(self.rules, self.examples),
+                choices=self._letters,
+                logprobs=MOST_RULES,
+                max_tokens=1,
+            )
+            for number, question in enumerate(questions):
+                scores = self._scores(reply, number)
+                if scores is None:
+                    errors[question.slot] = "the model's answer is none of its choices"
+                else:
+                    findings[question.slot] += self._findings(scores, question.span)
+        return [
+            Verdict(self.name, () if error else _worst(found), error)
+            for found, error in zip(findings, errors, strict=True)
+        ]
+
+    @property
+    def _letters(self) -> tuple[str, ...]:
+        return tuple(ascii_uppercase[: len(self.rules) + 1])
+
+    def _questions(self, slot: int, content: Content) -> Iterator[_Question]:
+        text = content.text
+        if not text.strip():
+            return
+        is_plain = len(content.parts) == 1 and isinstance(content.parts[0], Text)
+        for start, end in windows(text, self.window, OVERLAP):
+            is_whole = end - start == len(text)
+            span = Span(0, start, end) if is_plain and not is_whole else None
+            yield _Question(slot, _prompt(content, text[start:end]), span)
+
+    def _scores(self, reply: Texts, number: int) -> Mapping[str, float] | None:
+        """Return the probability of each letter, None if the answer is no letter."""
+        answer = reply.texts[number].strip()
+        if answer not in self._letters:
+            return None
+        odds = dict.fromkeys(self._letters, 0.0)
+        given = reply.logprobs[number] if reply.logprobs else {}
+        for token, logprob in given.items():
+            letter = token.strip()
+            if letter in odds:
+                odds[letter] += exp(min(logprob, 0.0))
+        total = sum(odds.values())
+        if not total:
+            return {answer: 1.0}
+        return {letter: odd / total for letter, odd in odds.items()}
+
+    def _findings(self, scores: Mapping[str, float], span: Span | None) -> Iterator[Finding]:
+        for letter, rule in zip(self._letters[1:], self.rules, strict=True):
+            score = scores.get(letter, 0.0)
+            if score > 0:
+                yield Finding(rule.category, min(score, 1.0), span)
+
+
+class _Question(NamedTuple):
+    slot: int
+    prompt: str
+    span: Span | None
+
+
+def _worst(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the strongest finding of each category: the worst window's."""
+    best: dict[str, Finding] = {}
+    for finding in findings:
+        known = best.get(finding.category)
+        if known is None or finding.score > known.score:
+            best[finding.category] = finding
+    return tuple(best.values())
+
+
+def _prompt(content: Content, text: str) -> str:
+    request = content.request
+    quoted = _quoted(f"message from {content.role.value}", text)
+    if not request:
+        return f"{quoted}\n\nWhich letter?"
+    asked = _quoted("message from user", request[-4000:])
+    return f"It answers this request, quoted alike:\n\n{asked}\n\n{quoted}\n\nWhich letter?"
+
+
+def _quoted(label: str, text: str) -> str:
+    """Quote a text between marks made from its digest, which it can therefore not hold."""
+    mark = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"<<{label} {mark}>>\n{text}\n<<end {mark}>>"
+
+
+@cache
+def _system(rules: tuple[Criterion, ...], examples: tuple[Example, ...]) -> str:
+    letters = dict(zip((rule.category for rule in rules), ascii_uppercase[1:], strict=False))
+    lines = [f"{NONE}: the message breaks none of the rules below"]
+    lines += [f"{letters[rule.category]}: {rule.description}" for rule in rules]
+    source = (files("balustrade.guards") / "judge.txt").read_text("utf-8")
+    shown = [
+        f"{json.dumps(example.text, ensure_ascii=False)} is {letters.get(example.category, NONE)}"
+        for example in examples
+    ]
+    text = Template(source).substitute(rules="\n".join(lines)).strip()
+    return "\n\n".join([text, "For example:\n" + "\n".join(shown)] if shown else [text])
