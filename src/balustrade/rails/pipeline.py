@@ -141,6 +141,12 @@ class Pipeline:
             for turn, verdicts in zip(again, known.verdicts, strict=True)
         ]
 
+    def judge_answers(
+        self, messages: Sequence[Content], batch: Sequence[Turn], vault: Vault
+    ) -> Flow[list[Judged]]:
+        """Judge turns of answers; as `answers`, for who makes the turns."""
+        return self.judge(batch, scratch(messages, vault))
+
     def judge(self, batch: Sequence[Turn], vault: Vault) -> Flow[list[Judged]]:
         """Judge turns, those of one stage as one batch, all stages side by side."""
         groups: dict[Stage, list[int]] = {}
