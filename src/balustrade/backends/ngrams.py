@@ -76,7 +76,9 @@ def segments(texts: Sequence[str]) -> Segments:
         part = hashes[place * size : place * size + reach]
         np.subtract(prefix[order:], prefix[:reach], out=part)
         part *= inverses[:reach]
+    gaps = (firsts + lengths)[:, None] - np.arange(1, max(ORDERS) + 1)
     base = len(ORDERS) * size
+    hashes[:base].reshape(len(ORDERS), size)[:, gaps] = 0
     opens = chars[begins] == ord(_START[0])
     _sequences(words, opens, hashes[base:])
     word_firsts = np.searchsorted(begins, firsts)
