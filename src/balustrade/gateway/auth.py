@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from base64 import b64decode
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Annotated
@@ -72,10 +73,12 @@ class Keys:
             return None
         secret = _bearer(request)
         if not secret:
-            raise _refused("no API key was given; send it as 'Authorization: Bearer KEY'")
+            raise _refused(
+                "no API key was given; send it as 'Authorization: Bearer KEY'", _is_page(request)
+            )
         found = self._find(secret)
         if found is None:
-            raise _refused("the API key is not known here")
+            raise _refused("the API key is not known here", _is_page(request))
         return found
 
     def _find(self, secret: str) -> Key | None:
@@ -107,7 +110,25 @@ def _bearer(request: Request) -> str:
     scheme, _, secret = request.header(b"authorization").partition(" ")
     if scheme.lower() == "bearer":
         return secret.strip()
+    if scheme.lower() == "basic" and _is_page(request):
+        return _password(secret)
     return request.header(b"x-api-key")
+
+
+def _is_page(request: Request) -> bool:
+    """Whether a browser may ask with a remembered password: for the console, never for the API.
+
+    A browser sends a password along with any site's forms; the console's own form tells where it
+    was sent from, the API's bodies do not.
+    """
+    return request.path == "/" or request.path.startswith("/console/")
+
+
+def _password(encoded: str) -> str:
+    try:
+        return b64decode(encoded, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _matches(pattern: str, model: str) -> bool:
@@ -116,6 +137,7 @@ def _matches(pattern: str, model: str) -> bool:
     return pattern == model
 
 
-def _refused(message: str) -> HttpError:
-    challenge = ((b"www-authenticate", b"Bearer"),)
+def _refused(message: str, is_page: bool) -> HttpError:
+    asked = b'Basic realm="Balustrade console: the key is the password"' if is_page else b"Bearer"
+    challenge = ((b"www-authenticate", asked),)
     return HttpError(401, message, "authentication_error", "invalid_api_key", headers=challenge)

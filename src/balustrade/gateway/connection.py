@@ -21,7 +21,7 @@ _HIGH = 262_144
 """Bytes that wait to be read before the upstream is held back."""
 
 
-class ConnectionLost(BackendError):
+class ConnectionLost(BackendError):  # noqa: N818 - what happened, in one word
     """The connection broke; `clean` if that was before any byte of the answer."""
 
     def __init__(self, message: str, *, clean: bool = False) -> None:
@@ -29,7 +29,7 @@ class ConnectionLost(BackendError):
         self.clean = clean
 
 
-class TooSlow(BackendError):
+class TooSlow(BackendError):  # noqa: N818 - as above
     """The upstream did not go on in time."""
 
 

@@ -34,9 +34,9 @@ class Request:
         "id",
         "key",
         "method",
+        "pairs",
         "params",
         "path",
-        "pairs",
         "query_string",
         "route",
         "started",
@@ -145,7 +145,9 @@ class HttpError(BalustradeError):
         return Answer(self.status, self.body(), self.headers)
 
 
-def error_body(message: str, type_: str, code: str | None = None, param: str | None = None) -> bytes:
+def error_body(
+    message: str, type_: str, code: str | None = None, param: str | None = None
+) -> bytes:
     """Return OpenAI's error object."""
     fields = {"message": message, "type": type_, "param": param, "code": code}
     return _encode({"error": fields})

@@ -15,7 +15,9 @@ _OTHER = "other"
 class Counter:
     """Counts per label values; also holds gauges, which are set."""
 
-    def __init__(self, name: str, help_: str, labels: tuple[str, ...] = (), kind: str = "counter"):
+    def __init__(
+        self, name: str, help_: str, labels: tuple[str, ...] = (), kind: str = "counter"
+    ) -> None:
         self.name = name
         self.help = help_
         self.labels = labels
@@ -102,9 +104,14 @@ class Metrics:
         self.upstream_seconds = Histogram(
             prefix + "upstream_seconds", "Time until an upstream began to answer.", ("upstream",)
         )
-        self.retries = Counter(prefix + "upstream_retries_total", "Calls tried again.", ("upstream",))
+        self.retries = Counter(
+            prefix + "upstream_retries_total", "Calls tried again.", ("upstream",)
+        )
         self.breaker = Counter(
-            prefix + "upstream_open", "Whether an upstream's breaker is open.", ("upstream",), "gauge"
+            prefix + "upstream_open",
+            "Whether an upstream's breaker is open.",
+            ("upstream",),
+            "gauge",
         )
         self.reloads = Counter(prefix + "reloads_total", "Looks at changed files.", ("result",))
         self.policy = Counter(

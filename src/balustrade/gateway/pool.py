@@ -12,7 +12,7 @@ from balustrade.gateway.connection import Connection, ConnectionLost
 from balustrade.gateway.settings import UpstreamSpec
 
 
-class Unreachable(BackendError):
+class Unreachable(BackendError):  # noqa: N818 - what happened, in one word
     """No connection could be made; nothing was sent."""
 
 
@@ -83,9 +83,7 @@ class Pool:
             async with asyncio.timeout(self._spec.timeouts.connect):
                 await waiter
         except TimeoutError as error:
-            raise Unreachable(
-                f"has all its {self._spec.connections} connections in use"
-            ) from error
+            raise Unreachable(f"has all its {self._spec.connections} connections in use") from error
 
     async def _connect(self) -> Connection:
         self._open += 1
@@ -102,7 +100,7 @@ class Pool:
             raise Unreachable(f"took no connection within {seconds:g} s") from error
         except OSError as error:
             self._open -= 1
-            reason = error.strerror if error.strerror else type(error).__name__
+            reason = error.strerror or type(error).__name__
             raise Unreachable(f"cannot be reached: {reason.lower()}") from error
         except BaseException:
             self._open -= 1

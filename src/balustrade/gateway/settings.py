@@ -250,7 +250,12 @@ def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
         tree["upstreams"] = [only, *tree.get("upstreams", [])]
 
 
-_NOT_SETTINGS = {"BALUSTRADE_UPSTREAM", "BALUSTRADE_UPSTREAM_KEY", "BALUSTRADE_TRACEBACK"}
+_NOT_SETTINGS = {
+    "BALUSTRADE_UPSTREAM",
+    "BALUSTRADE_UPSTREAM_KEY",
+    "BALUSTRADE_TRACEBACK",
+    "BALUSTRADE_CONFIG",
+}
 
 
 def _check(settings: Settings, name: str) -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from balustrade.backends.local import send as answer_here
 from balustrade.backends.route import Backend, Route
 from balustrade.core.call import Call, Reply, is_light
-from balustrade.core.errors import UnknownNameError
+from balustrade.core.content import Content, Stage
 from balustrade.core.registry import require
 from balustrade.flow.limit import deadline
 from balustrade.flow.merge import Merge
-from balustrade.flow.run import AsyncSend
+from balustrade.flow.run import AsyncSend, arun
 from balustrade.gateway.audit import Audit
 from balustrade.gateway.auth import Key, Keys
+from balustrade.gateway.http import HttpError
 from balustrade.gateway.limits import Budgets
 from balustrade.gateway.metrics import Metrics
 from balustrade.gateway.settings import ModelSpec, Settings
 from balustrade.gateway.upstream import Upstreams
 from balustrade.policy.load import loads, presets, read
 from balustrade.rails.build import Rails, build
+
+if TYPE_CHECKING:
+    from balustrade.gateway.reload import Reloader
 
 
 class Policies(Struct, frozen=True):
@@ -57,13 +62,26 @@ class State:
         self.route = Route(backends(settings.models))
         self._senders: dict[float, AsyncSend] = {}
         self.audit = Audit(settings.audit, self.metrics)
+        self.reloader: Reloader | None = None
+        """What changes the policies while it runs; None if nothing does."""
+
+    @property
+    def reload_error(self) -> str:
+        """Why changed files were not taken into force; empty if they were."""
+        return self.reloader.error if self.reloader is not None else ""
 
     def rails_for(self, key: Key | None) -> Rails:
         """Return the rails in force for a key; ask once a request, and keep to the answer."""
         policies = self.policies
-        if key is not None and key.policy:
-            return policies.named[key.policy]
-        return policies.default
+        if key is None or not key.policy:
+            return policies.default
+        rails = policies.named.get(key.policy)
+        if rails is None:
+            # Its settings were replaced while this request was on its way; never a lesser policy.
+            raise HttpError(
+                503, "the policy of this key was just replaced; try again", "server_error"
+            )
+        return rails
 
     def sender(self, seconds: float = 10.0) -> AsyncSend:
         """Return what answers guards' calls, each within so many seconds."""
@@ -71,6 +89,17 @@ class State:
         if sender is None:
             sender = self._senders[seconds] = _sender(self.route, seconds)
         return sender
+
+    async def warm(self) -> None:
+        """Judge one text at every stage, so that no request pays for loading models and tables.
+
+        What fails here fails again, closed and named, in the requests that need it.
+        """
+        text = Content.of("Warm up.")
+        for rails in self.policies.all.values():
+            for stage in Stage:
+                rail = rails.at(stage)
+                await arun(rail.check([text]), self.sender(rail.policy.timeout))
 
     async def close(self) -> None:
         """Let go of everything; what waits for the log is written first."""
@@ -109,10 +138,7 @@ def backends(models: Sequence[ModelSpec]) -> dict[str, Callable[[], Backend]]:
 
 
 def _rails(settings: Settings, name: str) -> Rails:
-    try:
-        source = read(settings.path_of(name))
-    except UnknownNameError:
-        raise
+    source = read(settings.path_of(name))
     return build(loads(source.text, source.name), source.text, source.name)
 
 
@@ -138,8 +164,9 @@ def _static() -> Backend:
 def _remote(spec: ModelSpec) -> Callable[[], Backend]:
     def make() -> Backend:
         require(f"model {spec.name!r}", "httpx")
-        from balustrade.backends.openai import OpenAI  # noqa: PLC0415 - an extra, too
+        from balustrade.backends.openai import OpenAI, Server  # noqa: PLC0415 - an extra, too
 
-        return OpenAI(spec)
+        server = Server(spec.url, model=spec.model, key_env=spec.api_key_env, timeout=spec.timeout)
+        return OpenAI(server)
 
     return make
