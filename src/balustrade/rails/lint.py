@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
 
-from balustrade.core.content import Stage
+from balustrade.core.content import Role, Stage
 from balustrade.core.guard import Guard
+from balustrade.guards.classifier import HEADS, Classifier, described
 from balustrade.policy.model import ANY, Rule
 from balustrade.rails.build import Rails
 from balustrade.rails.rail import Rail
 
-
-@runtime_checkable
-class Reports(Protocol):
-    """A guard that knows which categories it can report."""
-
-    @property
-    def categories(self) -> frozenset[str]:
-        """Every category a finding of it may have."""
-        ...
+SPEAKERS = {
+    Stage.INPUT: (Role.USER, Role.SYSTEM),
+    Stage.RETRIEVAL: (Role.DOCUMENT, Role.TOOL),
+    Stage.TOOL: (Role.ASSISTANT,),
+    Stage.OUTPUT: (Role.ASSISTANT,),
+}
+"""Who speaks at a stage."""
 
 
 def lint(rails: Rails) -> list[str]:
@@ -46,12 +44,12 @@ def _stage(rails: Rails, stage: Stage) -> Iterator[str]:
 
 
 def _demands(rail: Rail) -> Iterator[str]:
-    if rail.guards and rail.policy.on_unjudged != "allow":
-        for kind in sorted(rail.policy.demands - rail.judges):
-            yield (
-                f"demands that every {kind} is judged, but no guard judges one, "
-                f"so each leads to {rail.policy.on_unjudged}"
-            )
+    kinds = sorted(rail.policy.demands - rail.judges)
+    if rail.guards and kinds and rail.policy.on_unjudged != "allow":
+        yield (
+            f"demands that every {' and '.join(kinds)} is judged, but no guard judges "
+            f"{'one' if len(kinds) == 1 else 'them'}, so each leads to {rail.policy.on_unjudged}"
+        )
 
 
 def _twins(rail: Rail) -> Iterator[str]:
@@ -77,12 +75,32 @@ def _rule(rule: Rule, rail: Rail) -> Iterator[str]:
     if rule.action == "allow":
         yield f"rule {rule.name!r} allows, which changes nothing: the gravest action wins"
     sources = [guard for guard in rail.guards if not rule.guard or guard.name == rule.guard]
-    known = [guard.categories for guard in sources if isinstance(guard, Reports)]
-    if rule.category == ANY or len(known) < len(sources):
+    known = [_reports(guard, rail.stage) for guard in sources]
+    if rule.category == ANY or None in known:
         return
-    if not any(rule.category in categories for categories in known):
-        reported = ", ".join(sorted(frozenset().union(*known))) or "nothing"
+    reported = frozenset[str]().union(*filter(None, known))
+    if rule.category not in reported:
         yield (
-            f"rule {rule.name!r} waits for {rule.category!r}, which no guard reports; "
-            f"they report: {reported}"
+            f"rule {rule.name!r} waits for {rule.category!r}, which no guard reports here; "
+            f"they report: {', '.join(sorted(reported)) or 'nothing'}"
         )
+
+
+def _reports(guard: Guard, stage: Stage) -> frozenset[str] | None:
+    """Return the categories that a guard can report at a stage; None if it does not say."""
+    if isinstance(guard, Classifier):
+        return _labels(guard, stage)
+    found = getattr(guard, "categories", None) or getattr(guard, "category", None)
+    if isinstance(found, str):
+        return frozenset({found})
+    return frozenset(found) if isinstance(found, tuple | frozenset) else None
+
+
+def _labels(guard: Classifier, stage: Stage) -> frozenset[str] | None:
+    if guard.heads:
+        return frozenset(guard.heads)
+    known = described(guard.model)
+    if known is None:
+        return None
+    labels = frozenset(known.labels)
+    return frozenset().union(*(labels & {*HEADS[role]} or labels for role in SPEAKERS[stage]))
