@@ -61,6 +61,9 @@ class Growing(Generic[K]):
         last = self._history[-1] if self._history else Content.of("")
         self._asked = Content(last.parts, last.role, self._history[:-1])
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._lines
+
     def line(self, key: K) -> Line:
         """Return the text under a key, started if there is none."""
         line = self._lines.get(key)
