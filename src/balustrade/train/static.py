@@ -24,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 
 from balustrade.backends.ngrams import fold
 from balustrade.backends.table import pack
@@ -125,12 +125,13 @@ def load(config: Config) -> Corpus:
     stems = np.array([pairs[row][0] for row in teaches])
     judged = [prepare(example.judged, config) for example in examples]
     asked = [prepare(e.text, config) if e.kind is Kind.RESPONSE else "" for e in examples]
+    answers = diags([e.kind is Kind.RESPONSE for e in examples], dtype=np.float32)
     print(f"{len(examples)} rows of {len(set(stems))} sources", flush=True)
     return Corpus(
         examples,
         stems,
         sparse_rows(judged, config.bits),
-        sparse_rows(asked, config.bits),
+        csr_matrix(answers @ sparse_rows(asked, config.bits)),
         Targets(known.truth[teaches], known.weight[teaches]),
     )
 
