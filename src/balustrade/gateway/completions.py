@@ -55,7 +55,7 @@ _decoder = msgspec.json.Decoder(Completion)
 _any = msgspec.json.Decoder()
 
 
-async def completions(state: State, request: Request) -> Answer | Streamed:
+async def complete(state: State, request: Request) -> Answer | Streamed:
     """Answer a completion request.
 
     Raises:

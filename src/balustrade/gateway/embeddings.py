@@ -33,7 +33,7 @@ class EmbeddingRequest(Struct):
 READER = Reader(EmbeddingRequest)
 
 
-async def embeddings(state: State, request: Request) -> Answer:
+async def embed(state: State, request: Request) -> Answer:
     """Pass on texts that the input rail lets by, masked where it masks; vectors come back as is.
 
     Raises:

@@ -51,7 +51,7 @@ class ModerationRequest(Struct):
 READER = Reader(ModerationRequest)
 
 
-async def moderations(state: State, request: Request) -> Answer:
+async def moderate(state: State, request: Request) -> Answer:
     """Judge one text, each of a list of texts, or one input of several parts.
 
     Raises:

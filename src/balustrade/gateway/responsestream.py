@@ -116,10 +116,14 @@ class ResponseStream:
             await self._end(kind, tree)
         elif stem in _WORDS:
             await self._take_words(stem, last, tree)
-        elif stem in _PARTS:
-            self._take_part(stem, tree)
         elif stem == "response.output_item":
             await self._take_item(last, tree)
+        else:
+            self._take_other(kind, stem, tree)
+
+    def _take_other(self, kind: str, stem: str, tree: Tree) -> None:
+        if stem in _PARTS:
+            self._take_part(stem, tree)
         elif kind == "error" or "error" in tree:
             raise BackendError("upstream broke off its answer with an error")
         elif stem not in _CALLS.values() and tree.keys() <= _BARE:
