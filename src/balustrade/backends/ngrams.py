@@ -28,6 +28,9 @@ GROUPS = 2
 
 _START = "\x02 "
 _END = " " + "\0" * max(ORDERS)
+_GAP = np.arange(1, max(ORDERS) + 1)
+_CHAR_KINDS = np.arange(len(ORDERS))[:, None]
+_WORD_KINDS = np.arange(SEQUENCES)[:, None]
 _BASE = 0x9E3779B97F4A7C15 | 1
 _WORD = (
     np.uint64(0xD6E8FEB86659FD93),
@@ -76,18 +79,20 @@ def segments(texts: Sequence[str]) -> Segments:
         part = hashes[place * size : place * size + reach]
         np.subtract(prefix[order:], prefix[:reach], out=part)
         part *= inverses[:reach]
-    gaps = (firsts + lengths)[:, None] - np.arange(1, max(ORDERS) + 1)
+    if len(texts) > 1:
+        gaps = (firsts + lengths)[:, None] - _GAP
+        hashes[: len(ORDERS) * size].reshape(len(ORDERS), size)[:, gaps] = 0
     base = len(ORDERS) * size
-    hashes[:base].reshape(len(ORDERS), size)[:, gaps] = 0
     opens = chars[begins] == ord(_START[0])
     _sequences(words, opens, hashes[base:])
     word_firsts = np.searchsorted(begins, firsts)
-    starts = np.concatenate(
-        [firsts + place * size for place in range(len(ORDERS))]
-        + [word_firsts + base + place * len(words) for place in range(SEQUENCES)]
-    ).reshape(-1, len(texts))
-    word_counts = np.diff(word_firsts, append=len(words))
-    counts = np.stack([lengths - len(_END), word_counts])
+    starts = np.empty((KINDS, len(texts)), np.int64)
+    np.add(firsts, size * _CHAR_KINDS, out=starts[: len(ORDERS)])
+    np.add(word_firsts, base + len(words) * _WORD_KINDS, out=starts[len(ORDERS) :])
+    counts = np.empty((GROUPS, len(texts)), np.int64)
+    np.subtract(lengths, len(_END), out=counts[0])
+    np.subtract(word_firsts[1:], word_firsts[:-1], out=counts[1, :-1])
+    counts[1, -1] = len(words) - word_firsts[-1]
     return Segments(hashes, starts, counts)
 
 
@@ -106,13 +111,13 @@ def _sequences(words: U64, opens: NDArray[np.bool_], out: U64) -> None:
 
 def _words(chars: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where words begin and end; scripts without spaces give a word a character."""
-    classes = _classes()[np.minimum(chars, 0xFFFF)]
-    single, letter = classes == 2, classes == 1
-    begin = letter.copy()
-    begin[1:] &= ~letter[:-1]
-    end = letter.copy()
-    end[:-1] &= ~letter[1:]
-    return np.flatnonzero(begin | single), np.flatnonzero(end | single) + 1
+    classes = _classes().take(chars, mode="clip")
+    letter = classes == 1
+    begin, end = classes > 0, classes > 0
+    both = letter[1:] & letter[:-1]
+    begin[1:] ^= both
+    end[:-1] ^= both
+    return begin.nonzero()[0], end.nonzero()[0] + 1
 
 
 _SEPARATORS = (

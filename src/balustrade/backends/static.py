@@ -108,7 +108,7 @@ class Static:
 
 def _pool(table: Table, folded: Sequence[str]) -> NDArray[np.float64]:
     """Sum each text's rows over the roots of their counts, block by block."""
-    pooled = np.zeros((len(folded), table.columns))
+    pooled = np.empty((len(folded), table.columns))
     for first, last in _blocks(folded):
         sums, counts = table.sums(folded[first:last])
         pooled[first:last] = (sums / np.sqrt(counts)[:, :, None]).sum(axis=0)

@@ -47,15 +47,19 @@ class Table:
     def _reduce(self, found: Segments) -> NDArray[np.int64]:
         buckets = (found.hashes >> self._shift).astype(np.int64)
         starts = found.starts.ravel()
-        sizes = np.diff(starts, append=len(buckets))
+        sizes = np.empty_like(starts)
+        np.subtract(starts[1:], starts[:-1], out=sizes[:-1])
+        sizes[-1] = len(buckets) - starts[-1]
         owners, begins = _lanes(starts, sizes)
         rows = self._words.take(buckets, axis=0)
         even = np.add.reduceat(rows & _LOW, begins, axis=0)
         rows >>= _BYTE
         rows &= _LOW
         odd = np.add.reduceat(rows, begins, axis=0)
-        lanes = np.stack([even.view(np.uint16), odd.view(np.uint16)], axis=-1)
-        totals = lanes.reshape(len(begins), -1)[:, : self.columns].astype(np.int64)
+        lanes = np.empty((len(begins), rows.shape[1] * 4, 2), np.int64)
+        lanes[:, :, 0] = even.view(np.uint16)
+        lanes[:, :, 1] = odd.view(np.uint16)
+        totals = lanes.reshape(len(begins), -1)[:, : self.columns]
         if len(begins) > len(starts):
             totals = np.add.reduceat(totals, owners, axis=0)
         totals -= 128 * sizes[:, None]
