@@ -118,20 +118,22 @@ def _outcome(rails: Rails, judged: Judged) -> str:
 
 
 def _findings(verdicts: Sequence[Verdict]) -> str:
-    rows = [
-        (
-            esc(finding.category),
-            meter(finding.score),
-            esc(severity(finding.severity)),
-            _place(finding),
-            esc(verdict.guard),
-            esc(finding.note),
-        )
+    found = [
+        (verdict.guard, finding)
         for verdict in verdicts
         for finding in sorted(verdict.findings, key=lambda finding: -finding.score)
     ]
-    heads = ("Category", "Score", "Severity", "Where", "Guard", "Note")
-    return table(heads, rows, "No guard found anything.", "Findings")
+    columns = {
+        "Category": [esc(finding.category) for _, finding in found],
+        "Score": [meter(finding.score) for _, finding in found],
+        "Severity": [esc(severity(finding.severity)) for _, finding in found],
+        "Where": [_place(finding) for _, finding in found],
+        "Guard": [esc(guard) for guard, _ in found],
+        "Note": [esc(finding.note) for _, finding in found],
+    }
+    said = {head: cells for head, cells in columns.items() if any(cells)}
+    rows = zip(*said.values(), strict=True)
+    return table(list(said), rows, "No guard found anything.", "Findings")
 
 
 def _place(finding: Finding) -> str:
