@@ -26,7 +26,7 @@ REACH = 256
 """Characters before a match that may decide whether it is one: a name such as `password:`."""
 
 _BLOCK = re.compile(r"-----BEGIN[^-]{0,40}(?:-(?!----END)[^-]*)*\Z|-{1,5}\Z|-----B[A-Z ]{0,40}\Z")
-_RUN = re.compile(r"[!-~\u2000-\u206f\uff01-\uff5e\U0001d400-\U0001d7ff]+\Z")
+_RUN = re.compile(r"[!-~\u2000-\u206f\uff01-\uff5e\U0001d400-\U0001d7ff]*")
 _PLAIN = re.compile(r"[(\"']?[A-Za-z]?[a-z']+(?:-[a-z]+)*[,.;!?)\"']*\Z")
 
 
@@ -100,14 +100,15 @@ class Patterns(Spec, frozen=True, dict=True):
         if self.custom:
             return max(len(text) - REACH, 0)
         block = _BLOCK.search(text)
-        run = _RUN.search(text)
-        place = run.start() if run else len(text)
+        place = _run_at(text)
         while place:
-            before = text[max(place - REACH, 0) : place].rstrip()
-            last = _RUN.search(before)
-            if last is None or _PLAIN.match(last[0]) or len(text) - place > 8 * REACH:
+            least = max(place - REACH, 0)
+            before = text[least:place].rstrip()
+            start = _run_at(before)
+            is_plain = start == len(before) or _PLAIN.match(before, start)
+            if is_plain or len(text) - place > 8 * REACH:
                 break
-            place -= len(text[max(place - REACH, 0) : place]) - last.start()
+            place = least + start
         return min(place, block.start()) if block else place
 
     @cached_property
@@ -152,6 +153,13 @@ class Patterns(Spec, frozen=True, dict=True):
             for start, end in (read.original(hit.start, hit.end),)
         ]
         return apart([*hits, *disguised])
+
+
+def _run_at(text: str) -> int:
+    """Return where the unbroken run begins that the text ends in, else its length."""
+    # Read backwards: a search from the front would try every run before the last.
+    run = _RUN.match(text[::-1])
+    return len(text) - (run.end() if run else 0)
 
 
 def _entity(custom: CustomPattern) -> Entity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from balustrade.core.call import Flow
 from balustrade.core.content import Content, Role, Text
@@ -12,6 +13,9 @@ from balustrade.core.errors import GuardError
 from balustrade.core.guard import Guard
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.guards.cadence import Cadence, Place, first_due
+
+AHEAD = 64
+"""Places of one chunk that are judged in one batch at most."""
 
 LARGEST_HOLD = 2000
 """Characters that may wait for a verdict: the largest step, of the longest words."""
@@ -28,6 +32,9 @@ class Watched(Struct, frozen=True):
 
     judged: Place = Place(0, 0)
     """Up to here a verdict was given."""
+
+    ahead: tuple[tuple[Place, Verdict], ...] = ()
+    """Verdicts at further places, asked for with the last in one batch but not yet given."""
 
 
 class Window(Struct, frozen=True):
@@ -69,21 +76,35 @@ class Window(Struct, frozen=True):
     ) -> Flow[list[tuple[Watched, Verdict]]]:
         """Judge each stream at its next place, if it has got there."""
         clean = Verdict(self.guard.name)
-        results: list[tuple[Watched, Verdict]] = []
-        due: list[int] = []
-        for state, chunk in zip(states, chunks, strict=True):
-            text = state.text + chunk
-            seen, is_due = first_due(text, state.seen, state.judged, self.every)
-            if is_due:
-                due.append(len(results))
-            grown = Watched(state.history, text, state.start, seen, state.judged)
-            results.append((grown, clean))
-        if due:
-            grown_states = [results[slot][0] for slot in due]
-            verdicts = yield from self._check(grown_states, [s.seen.end for s in grown_states])
-            for slot, state, verdict in zip(due, grown_states, verdicts, strict=True):
-                results[slot] = (self._moved(state), verdict)
-        return results
+        grown = [replace(s, text=s.text + c) for s, c in zip(states, chunks, strict=True)]
+        asked: list[tuple[int, Place]] = []
+        for slot, state in enumerate(grown):
+            due, seen = self._due(state)
+            asked += [(slot, place) for place in due]
+            grown[slot] = replace(state, seen=seen)
+        if asked:
+            verdicts = yield from self._check(
+                [grown[slot] for slot, _ in asked], [place.end for _, place in asked]
+            )
+            for (slot, place), verdict in zip(asked, verdicts, strict=True):
+                state = grown[slot]
+                grown[slot] = replace(state, ahead=(*state.ahead, (place, verdict)))
+        return [
+            (self._moved(state), state.ahead[0][1]) if state.ahead else (state, clean)
+            for state in grown
+        ]
+
+    def _due(self, state: Watched) -> tuple[list[Place], Place]:
+        """Return the places that the text is due to be judged at now, and how far it was read."""
+        due: list[Place] = []
+        seen, last = state.seen, state.judged
+        while not state.ahead and len(due) < AHEAD:
+            seen, is_due = first_due(state.text, seen, last, self.every)
+            if not is_due:
+                break
+            due.append(seen)
+            last = seen
+        return due, seen
 
     def held(self, state: Watched, /) -> int:
         """Return how many characters wait for a verdict."""
@@ -101,7 +122,8 @@ class Window(Struct, frozen=True):
             left = [states[slot] for slot in open_]
             answers = yield from self._check(left, [len(state.text) for state in left])
             for slot, answer in zip(open_, answers, strict=True):
-                verdicts[slot] = answer
+                found = [f for _, verdict in states[slot].ahead for f in verdict.findings]
+                verdicts[slot] = replace(answer, findings=(*found, *answer.findings))
         return verdicts
 
     def _check(self, states: Sequence[Watched], ends: Sequence[int]) -> Flow[list[Verdict]]:
@@ -119,13 +141,17 @@ class Window(Struct, frozen=True):
         ]
 
     def _moved(self, state: Watched) -> Watched:
-        """Note the verdict; forget what no later window reaches back to, now and then."""
-        here = state.seen
-        if here.end < 2 * self.window:
-            return Watched(state.history, state.text, state.start, here, here)
-        cut = here.end - self.window
-        here = Place(here.words, here.end - cut)
-        return Watched(state.history, state.text[cut:], state.start + cut, here, here)
+        """Note the next verdict; forget what no later window reaches back to, now and then."""
+        (here, _), *ahead = state.ahead
+        cut = here.end - self.window if here.end >= 2 * self.window else 0
+        return Watched(
+            state.history,
+            state.text[cut:],
+            state.start + cut,
+            Place(here.words, here.end - cut),
+            Place(here.words, here.end - cut),
+            tuple((Place(place.words, place.end - cut), verdict) for place, verdict in ahead),
+        )
 
 
 def _placed(verdict: Verdict, offset: int) -> Verdict:

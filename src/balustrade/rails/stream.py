@@ -65,6 +65,7 @@ class Stream:
             Post(Window(guard, settings.every, settings.window), not is_ours(guard))
             for guard in far
         ] + [Post(monitor, not is_ours(monitor)) for monitor in monitors]
+        self._can_peek = all(isinstance(post.monitor, Peeking) for post in self._far)
         self._hold = settings.hold
         self._judges = frozenset({"text"} if self._near or self._far else ())
         self._is_refused = self._decide(()).action.stops
@@ -111,8 +112,12 @@ class Stream:
         live = [work for work in works if not work.cut]
         if self._far:
             yield from self._go_far(live)
-            yield from self._end_far([w for w in live if w.is_ending and not w.cut])
-            yield from self._peek([w for w in live if not w.sent and not w.is_ending])
+            ending = [work for work in live if work.is_ending and not work.cut]
+            if ending:
+                yield from self._end_far(ending)
+            early = [w for w in live if not w.sent and not w.is_ending and not self._judged(w)]
+            if early and self._can_peek:
+                yield from self._peek(early)
         for work in live:
             self._release(work)
         return [self._result(work, is_last=is_last) for work in works]
@@ -137,14 +142,17 @@ class Stream:
 
     def _go_far(self, works: Sequence[Work]) -> Flow[None]:
         """Give the other monitors what is settled, until none of them gets any further."""
-        going = [work for work in works if work.fresh]
+        for work in works:
+            work.helds = _helds(self._far, work.far)
+        going = [work for work in works if work.passed > work.fresh_from]
         chunks = [work.fresh for work in going]
         while going:
             for work, chunk in zip(going, chunks, strict=True):
-                work.helds = [held + len(chunk) for held in _helds(self._far, work.far)]
+                if chunk:
+                    work.helds = [held + len(chunk) for held in work.helds]
                 work.clean = work.passed - max(work.helds)
             yield from self._step_far(going, chunks)
-            going = [work for work in going if not work.cut and self._has_advanced(work)]
+            going = [work for work in going if self._has_advanced(work) and not work.cut]
             chunks = [""] * len(going)
 
     def _step_far(self, works: Sequence[Work], chunks: Sequence[str]) -> Flow[None]:
@@ -152,12 +160,11 @@ class Stream:
             [slot for slot, work in enumerate(works) if work.far[number] is not None]
             for number in range(len(self._far))
         ]
-        columns = yield from gather(
-            [
-                post.step([Step(works[slot].far[number], chunks[slot]) for slot in able[number]])
-                for number, post in enumerate(self._far)
-            ]
-        )
+        flows = [
+            post.step([Step(works[slot].far[number], chunks[slot]) for slot in able[number]])
+            for number, post in enumerate(self._far)
+        ]
+        columns = (yield from gather(flows)) if len(flows) > 1 else [(yield from flows[0])]
         for number, column in enumerate(columns):
             answers = column if isinstance(column, list) else [column] * len(able[number])
             for slot, answer in zip(able[number], answers, strict=True):
@@ -165,13 +172,13 @@ class Stream:
                 work.far[number] = self._taken(work, len(self._near) + number, answer)
 
     def _has_advanced(self, work: Work) -> bool:
-        helds = _helds(self._far, work.far)
-        return any(0 < now < then for now, then in zip(helds, work.helds, strict=True))
+        before, work.helds = work.helds, _helds(self._far, work.far)
+        return any(0 < now < then for now, then in zip(work.helds, before, strict=True))
 
     def _end_far(self, works: Sequence[Work]) -> Flow[None]:
         """Let the other monitors judge what they hold, for each stream that ends here."""
         for work in works:
-            work.clean = work.passed - max(_helds(self._far, work.far))
+            work.clean = work.passed - max(work.helds)
         for number, post in enumerate(self._far):
             able = [work for work in works if work.far[number] is not None]
             if able:
@@ -184,10 +191,8 @@ class Stream:
 
         A finding does not cut the stream here, or the outcome would depend on the first chunk.
         """
-        early = [w for w in works if w.passed and not w.marks and not self._judged(w)]
+        early = [work for work in works if work.passed and not work.marks and not work.cut]
         for number, post in enumerate(self._far):
-            if not isinstance(post.monitor, Peeking):
-                return
             early = [work for work in early if work.far[number] is not None]
             if early:
                 answers = yield from post.peek([work.far[number] for work in early])
@@ -205,7 +210,7 @@ class Stream:
 
     def _judged(self, work: Work) -> int:
         """Return how far every monitor has judged a stream."""
-        return work.passed - max(_helds(self._far, work.far), default=0)
+        return work.passed - max(work.helds, default=0)
 
     def _taken(self, work: Work, number: int, answer: object) -> object:
         """Note what monitor `number` answered; return its new state, None if it failed."""
