@@ -14,7 +14,8 @@ from balustrade.core.spec import Count, Probability, Spec
 from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, RESPONSE_HARM, TOXICITY
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.shipped import SHIPPED, Description, describe
-from balustrade.text.normalise import Normalised, normalise
+from balustrade.text.normalise import normalise
+from balustrade.text.views import View, views
 from balustrade.text.windows import windows
 
 ASKED = (HARM, *(hazard.name for hazard in HAZARDS), TOXICITY)
@@ -40,6 +41,8 @@ class Piece(NamedTuple):
     text: str
     context: str
     span: Span | None
+    how: tuple[str, ...] = ()
+    """What was undone to read it."""
 
 
 class Classifier(Spec, frozen=True):
@@ -48,7 +51,7 @@ class Classifier(Spec, frozen=True):
     An answer is judged together with the request it answers. Long text is judged in overlapping
     windows, text in several parts also as a whole, so that harm cannot hide between parts.
 
-    Fails: if the model does not answer, or not for every text; never on any text.
+    Fails: if the model does not answer, or not for every text; on texts too long to be read.
     """
 
     model: str = "static"
@@ -66,7 +69,7 @@ class Classifier(Spec, frozen=True):
     """Characters that neighbouring windows share."""
 
     normalise: bool = True
-    """Whether disguised letters are folded before text is judged."""
+    """Whether disguised letters are folded, and decoded copies of the text judged as well."""
 
     @property
     def judges(self) -> frozenset[str]:
@@ -115,22 +118,22 @@ class Classifier(Spec, frozen=True):
         """Cut one content into what is judged at once."""
         context = ""
         if content.role is Role.ASSISTANT:
-            context = self._read(content.request[: REQUEST * 2]).text[:REQUEST]
+            asked = content.request[: REQUEST * 2]
+            context = (normalise(asked).text if self.normalise else asked)[:REQUEST]
         spoken = [(place, text) for place, text in enumerate(map(words, content.parts)) if text]
         for place, text in spoken:
-            read = self._read(text)
-            spans = windows(read.text, self.window, self.overlap)
-            whole = len(spans) == len(content.parts) == 1
-            for start, end in spans:
-                span = None if whole else Span(place, *read.original(start, end))
-                yield Piece(number, read.text[start:end], context, span)
+            for view in self._read(text):
+                for start, end in windows(view.text, self.window, self.overlap):
+                    whole = end - start == len(view.text) and len(content.parts) == 1
+                    span = None if whole else Span(place, *view.original(start, end))
+                    yield Piece(number, view.text[start:end], context, span, view.how)
         if len(spoken) > 1:
-            joined = self._read(content.text).text
-            for start, end in windows(joined, self.window, self.overlap):
-                yield Piece(number, joined[start:end], context, None)
+            for view in self._read(content.text):
+                for start, end in windows(view.text, self.window, self.overlap):
+                    yield Piece(number, view.text[start:end], context, None, view.how)
 
-    def _read(self, text: str) -> Normalised:
-        return normalise(text) if self.normalise else Normalised(text)
+    def _read(self, text: str) -> list[View]:
+        return views(text) if self.normalise else [View(text)]
 
     def _verdicts(
         self, batch: Sequence[Content], pieces: Sequence[Piece], reply: Vectors
@@ -142,18 +145,21 @@ class Classifier(Spec, frozen=True):
                 f"model {self.model!r} gave {len(rows)} rows of {reply.columns} scores with "
                 f"{len(reply.labels)} labels for {len(pieces)} texts"
             )
-        worst: list[dict[str, tuple[float, Span | None]]] = [{} for _ in batch]
+        worst: list[dict[str, tuple[float, Piece]]] = [{} for _ in batch]
         wanted = {role: self._columns(role, reply.labels) for role in {c.role for c in batch}}
         for piece, row in zip(pieces, rows, strict=True):
             found = worst[piece.content]
             for column, label in wanted[batch[piece.content].role]:
                 score = row[column]
                 if score >= self.floor and (label not in found or score > found[label][0]):
-                    found[label] = (score, piece.span)
+                    found[label] = (score, piece)
         return [
             Verdict(
                 self.name,
-                tuple(Finding(label, *place) for label, place in found.items()),
+                tuple(
+                    Finding(label, score, piece.span, note=_note(piece.how))
+                    for label, (score, piece) in found.items()
+                ),
             )
             for found in worst
         ]
@@ -168,6 +174,10 @@ class Classifier(Spec, frozen=True):
                 f"guard {self.name!r}: model {self.model!r} has no label {missing[0]!r}"
             )
         return chosen or list(enumerate(labels))
+
+
+def _note(how: tuple[str, ...]) -> str:
+    return f"read after undoing {', '.join(how)}" if how else ""
 
 
 @cache
