@@ -27,7 +27,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -61,6 +61,10 @@ VOCABULARY = [
 ]
 CARD = "4111 1111 1111 1111"
 PAUSE = 0.010
+BROKEN = {
+    "garbage": b"data: {this is no JSON\n\n",
+    "huge": b'data: {"' + b"x" * 10_000_000 + b"\n\n",
+}
 
 Message = dict[str, Any]
 Headers = Sequence[tuple[bytes, bytes]]
@@ -139,6 +143,8 @@ async def script(name: str, asked: Message, *, pace: bool = True) -> AsyncIterat
     kind, *numbers = name.split("-")
     counts = [int(number) for number in numbers if number.isdigit()]
     words = VOCABULARY * 20
+    if kind == "tool":
+        return
     if kind == "echo":
         yield said(asked)
         return
@@ -178,11 +184,8 @@ async def stream(path: str, asked: Message, name: str, receive: Receive, send: S
 async def events(path: str, asked: Message, name: str) -> AsyncIterator[bytes]:
     """Yield the events of a streamed answer."""
     kind = name.partition("-")[0]
-    if kind == "garbage":
-        yield b"data: {this is no JSON\n\n"
-        return
-    if kind == "huge":
-        yield b'data: {"' + b"x" * 10_000_000 + b"\n\n"
+    if kind in BROKEN:
+        yield BROKEN[kind]
         return
     if path.endswith("/responses"):
         async for event in response_events(asked, name):
@@ -192,15 +195,20 @@ async def events(path: str, asked: Message, name: str) -> AsyncIterator[bytes]:
     async for word in script(name, asked):
         SEEN.words[name] += 1
         for index in range(count):
-            yield chunk(path, asked, index, word)
+            yield chunk(path, asked, index, {"content": word})
     if kind == "cut":
         raise Gone
-    if kind == "hang":
-        return
+    if kind != "hang":
+        for event in last_events(path, asked, name, count):
+            yield event
+
+
+def last_events(path: str, asked: Message, name: str, count: int) -> Iterator[bytes]:
+    """Yield the events that end a streamed answer of chat or completions."""
     for index in range(count):
-        if kind == "tool":
-            yield chunk(path, asked, index, None, tool=call(asked))
-        yield chunk(path, asked, index, None, reason="tool_calls" if kind == "tool" else "stop")
+        if name == "tool":
+            yield chunk(path, asked, index, {"tool_calls": [{"index": 0, **call(asked)}]})
+        yield chunk(path, asked, index, {}, "tool_calls" if name == "tool" else "stop")
     if (asked.get("stream_options") or {}).get("include_usage"):
         yield event({**base(path, asked), "choices": [], "usage": usage(asked, SEEN.words[name])})
     yield b"data: [DONE]\n\n"
@@ -243,22 +251,14 @@ async def response_events(asked: Message, name: str) -> AsyncIterator[bytes]:
 
 
 def chunk(
-    path: str,
-    asked: Message,
-    index: int,
-    word: str | None,
-    *,
-    tool: Message | None = None,
-    reason: str | None = None,
+    path: str, asked: Message, index: int, delta: Message, reason: str | None = None
 ) -> bytes:
     """Return one event of a streamed answer."""
     choice: Message = {"index": index, "finish_reason": reason, "logprobs": None}
-    if not path.endswith("/chat/completions"):
-        choice["text"] = word or ""
-    elif tool is not None:
-        choice["delta"] = {"tool_calls": [{"index": 0, **tool}]}
+    if path.endswith("/chat/completions"):
+        choice["delta"] = delta
     else:
-        choice["delta"] = {} if word is None else {"content": word}
+        choice["text"] = delta.get("content", "")
     return event({**base(path, asked), "choices": [choice]})
 
 

@@ -74,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._began = False
         self._has_head = False
         self._is_complete = False
+        self._is_kept = False
 
     async def begin(
         self, data: bytes, *, read: float, total: float, limit: int, whole: bool
@@ -135,7 +136,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_reusable(self) -> bool:
         """Whether another request may be sent."""
-        return not self.closed and self._is_complete and self._parser.should_keep_alive()
+        return not self.closed and self._is_complete and self._is_kept
 
     def close(self) -> None:
         """Break the connection, and with it whatever the upstream is doing for it."""
@@ -265,6 +266,8 @@ class Connection(asyncio.Protocol):
         """The answer is whole."""
         if self._has_head:
             self._is_complete = True
+            # Asked here, for the parser forgets once it is past the message.
+            self._is_kept = bool(self._parser.should_keep_alive())
             self._stop_timer()
 
     def rest(self) -> None:

@@ -118,7 +118,7 @@ class HttpError(BalustradeError):
 
     code = "http"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the wire's four fields, and how they travel
         self,
         status: int,
         message: str,

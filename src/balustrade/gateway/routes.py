@@ -12,6 +12,7 @@ _HERE = "balustrade.gateway."
 ROUTES = {
     ("POST", "/v1/chat/completions"): "chat:chat",
     ("POST", "/v1/completions"): "completions:complete",
+    ("POST", "/v1/responses"): "responses:responses",
     ("POST", "/v1/embeddings"): "embeddings:embed",
     ("POST", "/v1/moderations"): "moderations:moderate",
     ("POST", "/v1/guard/check"): "check:check",
@@ -23,6 +24,8 @@ ROUTES = {
     ("GET", "/healthz"): "admin:health",
     ("GET", "/readyz"): "admin:ready",
     ("GET", "/metrics"): "admin:metrics",
+    ("GET", "/openapi.json"): "openapi:document",
+    ("GET", "/docs"): "openapi:docs",
 }
 """Method and path to 'module:function' of this package; '{name}' stands for one segment, at the
 end of a path it may hold slashes."""
@@ -31,7 +34,6 @@ CONSOLE = {
     ("GET", "/"): "ui.routes:playground",
     ("POST", "/console/check"): "ui.routes:check",
     ("GET", "/console/decisions"): "ui.routes:decisions",
-    ("GET", "/console/rows"): "ui.routes:rows",
     ("GET", "/console/decisions/rows"): "ui.routes:rows",
     ("GET", "/console/decisions/{id}"): "ui.routes:decision",
     ("GET", "/console/policy"): "ui.routes:policy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -80,7 +81,7 @@ def _serve_many(settings: Settings, ready: Callable[[State], None] | None) -> in
     return 0
 
 
-def _options(settings: Settings) -> dict[str, object]:
+def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,

@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from balustrade.backends.local import send as answer_here
 from balustrade.backends.route import Backend, Route
-from balustrade.core.call import Call, Reply, is_light
 from balustrade.core.content import Content, Stage
 from balustrade.core.registry import require
-from balustrade.flow.limit import deadline
-from balustrade.flow.merge import Merge
 from balustrade.flow.run import AsyncSend, arun
 from balustrade.gateway.audit import Audit
 from balustrade.gateway.auth import Key, Keys
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.limits import Budgets
 from balustrade.gateway.metrics import Metrics
+from balustrade.gateway.sender import Sender
 from balustrade.gateway.settings import ModelSpec, Settings
 from balustrade.gateway.upstream import Upstreams
 from balustrade.policy.load import loads, presets, read
@@ -60,7 +57,7 @@ class State:
         self.budgets = Budgets(self.metrics)
         self.upstreams = Upstreams(settings.upstreams, self.metrics)
         self.route = Route(backends(settings.models))
-        self._senders: dict[float, AsyncSend] = {}
+        self._senders: dict[float, Sender] = {}
         self.audit = Audit(settings.audit, self.metrics)
         self.reloader: Reloader | None = None
         """What changes the policies while it runs; None if nothing does."""
@@ -87,7 +84,7 @@ class State:
         """Return what answers guards' calls, each within so many seconds."""
         sender = self._senders.get(seconds)
         if sender is None:
-            sender = self._senders[seconds] = _sender(self.route, seconds)
+            sender = self._senders[seconds] = Sender(self.route, seconds)
         return sender
 
     async def warm(self) -> None:
@@ -140,18 +137,6 @@ def backends(models: Sequence[ModelSpec]) -> dict[str, Callable[[], Backend]]:
 def _rails(settings: Settings, name: str) -> Rails:
     source = read(settings.path_of(name))
     return build(loads(source.text, source.name), source.text, source.name)
-
-
-def _sender(route: Route, seconds: float) -> AsyncSend:
-    merged = Merge(deadline(route.asend, seconds))
-
-    async def answer(calls: tuple[Call, ...]) -> Sequence[Reply]:
-        # Light computations have nothing to gain from company: no task, no future.
-        if all(map(is_light, calls)):
-            return answer_here(calls)
-        return await merged(calls)
-
-    return answer
 
 
 def _static() -> Backend:

@@ -51,7 +51,7 @@ class Flowing(Struct):
     headers: Sequence[tuple[bytes, bytes]]
 
 
-class Complaint(HttpError):
+class Complaint(HttpError):  # noqa: N818 - the field's word
     """What an upstream had to object to a request; told to the client as it is."""
 
     def __init__(self, status: int, data: bytes, retry_after: bytes = b"") -> None:
@@ -235,7 +235,7 @@ class Upstream:
         return max(asked, self._pause(attempt))
 
     def _pause(self, attempt: int) -> float:
-        longest = self.spec.retries.wait * 2 ** (attempt - 1)
+        longest: float = self.spec.retries.wait * 2 ** (attempt - 1)
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
 
     async def _objection(self, connection: Connection) -> HttpError:
