@@ -52,9 +52,10 @@ docs: setup
 
 guard: setup
 	$(BIN)/python -m balustrade.train.static --data $(SHARED)/data/dev --out src/balustrade/shipped
+	$(BIN)/python -m balustrade.train.card --data $(SHARED)/data/dev --bench $(SHARED)/data/bench
 
 leak: setup
-	$(BIN)/python -m balustrade.train.leak --bench $(SHARED)/data/bench --train $(SHARED)/data/dev
+	$(BIN)/python -m balustrade.train.leak --data $(SHARED)/data/dev --bench $(SHARED)/data/bench
 
 release: setup
 	$(BIN)/python tools/release.py --out dist
