@@ -345,6 +345,8 @@ class Upstreams:
         """Close idle connections."""
         for upstream in self.all:
             upstream.close()
+        # Sockets are let go of in the loop's next turns; it may be about to end.
+        await asyncio.sleep(0.01)
 
 
 def _value(connection: Connection, name: bytes) -> bytes:

@@ -19,6 +19,7 @@ Tree = dict[str, Any]
 _any = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
 _PATH = re.compile(r" - at `\$\.?(.*?)`$")
+_MISSING = re.compile(r"missing required field `(.*?)`")
 
 
 class Read(NamedTuple, Generic[T]):
@@ -98,8 +99,13 @@ def _refusal(error: Exception, data: bytes) -> HttpError:
         return unreadable(f"the body is not UTF-8{_near(error)}", _field_of(data))
     message = str(error)
     match = _PATH.search(message)
-    if match:
-        return unreadable(message[: match.start()], match[1] or None)
+    place = match[1] if match else ""
+    missing = _MISSING.search(message)
+    if missing:
+        place = f"{place}.{missing[1]}" if place else missing[1]
+    if isinstance(error, msgspec.ValidationError):
+        said = message[: match.start()] if match else message
+        return unreadable(said[:1].lower() + said[1:], place or None)
     param = _field_of(data)
     if param is not None:
         return unreadable(f"{param} holds half a surrogate pair, which is not Unicode", param)
