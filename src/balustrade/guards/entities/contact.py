@@ -7,8 +7,41 @@ import re
 from balustrade.guards.entities.entity import Candidate, Entity, digits, stands_alone
 
 _FILES = frozenset(
-    ["png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "css", "js", "ts", "jsx", "tsx", "py", "rb", "go", "rs", "java", "json", "yaml", "yml", "md", "txt", "html", "mp4", "mp3", "pdf", "zip", "gz", "so", "dll", "exe"]
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "ico",
+        "css",
+        "js",
+        "ts",
+        "jsx",
+        "tsx",
+        "py",
+        "rb",
+        "go",
+        "rs",
+        "java",
+        "json",
+        "yaml",
+        "yml",
+        "md",
+        "txt",
+        "html",
+        "mp4",
+        "mp3",
+        "pdf",
+        "zip",
+        "gz",
+        "so",
+        "dll",
+        "exe",
+    ]
 )
+_URL = re.compile(r"://\S*\Z")
 _CODES = re.compile(
     r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|"
     r"2[1-69]\d|3[578]\d|42\d|5[09]\d|6[789]\d|8[058]\d|9[679]\d)"
@@ -46,10 +79,10 @@ def _mail(candidate: Candidate) -> float:
     local, _, domain = candidate.text.rpartition("@")
     if domain.rpartition(".")[2].lower() in _FILES or ".." in candidate.text or local == "git":
         return 0.0
-    if len(local) > 64 or local[0] == "." or candidate.before.endswith("://"):
+    if len(local) > 64 or local[0] == "." or _URL.search(candidate.before):
         return 0.0
     return (
-        0.0 if any(not 0 < len(p) < 64 or "-" in (p[0], p[-1]) for p in domain.split(".")) else 1.0
+        0.0 if any(not 0 < len(p) < 64 or "-" in (p[0], p[-1]) for p in domain.split(".")) else 0.97
     )
 
 
@@ -99,7 +132,8 @@ CONTACT = (
         "phone",
         "phone",
         "telephone number",
-        rf"{_WORDS}\S{{0,12}}[ :.#]{{0,3}}(?:(?:is|at|est|ist|me|us|on|number|no)[ :.]{{1,2}}){{0,2}}"
+        rf"{_WORDS}\S{{0,12}}[ :.#]{{0,3}}"
+        r"(?:(?:is|at|est|ist|me|us|on|number|no)[ :.]{1,2}){0,2}"
         r"(\(?[0-9](?:[ .()/-]{0,2}[0-9]){6,14})\b",
         _named,
     ),

@@ -13,7 +13,7 @@ _ISSUERS = re.compile(
     r"35(?:2[89]|[3-8]\d)\d{12,15}|(?:50|5[6-9]|6[37]|60|81|82)\d{10,17}|220[0-4]\d{12,15}|"
     r"9792\d{12})\Z"
 )
-"""Visa, Mastercard, American Express, Diners, Discover, UnionPay, JCB, Maestro, RuPay, Mir, Troy."""
+"""Visa, Mastercard, American Express, Diners, Discover, UnionPay, JCB, Maestro, RuPay, Mir."""
 
 _LENGTHS = {
     name: int(size)

@@ -18,40 +18,10 @@ from balustrade.guards.entities.checksums import (
 from balustrade.guards.entities.entity import Candidate, Entity, digits, stands_alone
 
 _NIF = "TRWAGMYFPDXBNJZSQVHLCKE"
+_CF_DIGITS = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21)
+_CF_LETTERS = (*_CF_DIGITS, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
 _CF_ODD = dict(
-    zip(
-        "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        (1, 0, 5, 7, 9, 13, 15, 17, 19, 21)
-        + (
-            1,
-            0,
-            5,
-            7,
-            9,
-            13,
-            15,
-            17,
-            19,
-            21,
-            2,
-            4,
-            18,
-            20,
-            11,
-            3,
-            6,
-            8,
-            12,
-            14,
-            16,
-            10,
-            22,
-            25,
-            24,
-            23,
-        ),
-        strict=True,
-    )
+    zip("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", (*_CF_DIGITS, *_CF_LETTERS), strict=True)
 )
 _CN = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CURP = "0123456789ABCDEFGHIJKLMNÑOPQRSTUVWXYZ"
@@ -83,7 +53,7 @@ def _nhs(number: str) -> bool:
 
 
 def _sin(number: str) -> bool:
-    return number[0] not in "08" and luhn(number)
+    return number[0] != "8" and luhn(number)
 
 
 def _mod11_tail(number: str, weights: range, place: int) -> bool:

@@ -76,7 +76,8 @@ SECRETS = (
     _secret(
         "aws-secret",
         "AWS secret key",
-        r"(?i:aws|secret)[a-zA-Z_ .-]{0,24}[\"']?\s?(?:=|:|=>)\s?[\"']?([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)",
+        r"(?i:aws|secret)[a-zA-Z_ .-]{0,24}[\"']?\s?(?:=|:|=>)\s?[\"']?"
+        r"([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)",
         _aws_secret,
     ),
     _secret(
