@@ -71,7 +71,7 @@ class Keys:
         """
         if not self._by_prefix:
             return None
-        secret = _bearer(request)
+        secret = _secret(request)
         if not secret:
             raise _refused(
                 "no API key was given; send it as 'Authorization: Bearer KEY'", _is_page(request)
@@ -106,29 +106,19 @@ def hashed(secret: str) -> str:
     return f"{secret[:PREFIX_LENGTH]}:{sha256(secret.encode()).hexdigest()}"
 
 
-def _bearer(request: Request) -> str:
-    scheme, _, secret = request.header(b"authorization").partition(" ")
-    if scheme.lower() == "bearer":
-        return secret.strip()
-    if scheme.lower() == "basic" and _is_page(request):
-        return _password(secret)
+def _secret(request: Request) -> str:
+    """Return the key a request carries; browsers send it as the password of any user."""
+    scheme, _, value = request.header(b"authorization").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return value.strip()
+        case "basic":
+            try:
+                pair = b64decode(value.strip(), validate=True).decode()
+            except ValueError:
+                return ""
+            return pair.partition(":")[2]
     return request.header(b"x-api-key")
-
-
-def _is_page(request: Request) -> bool:
-    """Whether a browser may ask with a remembered password: for the console, never for the API.
-
-    A browser sends a password along with any site's forms; the console's own form tells where it
-    was sent from, the API's bodies do not.
-    """
-    return request.path == "/" or request.path.startswith("/console/")
-
-
-def _password(encoded: str) -> str:
-    try:
-        return b64decode(encoded, validate=True).decode().partition(":")[2]
-    except ValueError:
-        return ""
 
 
 def _matches(pattern: str, model: str) -> bool:
@@ -137,7 +127,8 @@ def _matches(pattern: str, model: str) -> bool:
     return pattern == model
 
 
-def _refused(message: str, is_page: bool) -> HttpError:
-    asked = b'Basic realm="Balustrade console: the key is the password"' if is_page else b"Bearer"
-    challenge = ((b"www-authenticate", asked),)
-    return HttpError(401, message, "authentication_error", "invalid_api_key", headers=challenge)
+def _refused(message: str, request: Request) -> HttpError:
+    is_browser = "text/html" in request.header(b"accept")
+    challenge = b'Basic realm="balustrade: the key is the password"' if is_browser else b"Bearer"
+    headers = ((b"www-authenticate", challenge),)
+    return HttpError(401, message, "authentication_error", "invalid_api_key", headers=headers)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from hashlib import sha256
 from typing import Literal
 
@@ -39,13 +40,15 @@ class Reloader:
         self._digest = self._read()
         self._task: asyncio.Task[None] | None = None
         self._busy = asyncio.Lock()
+        is_main = threading.current_thread() is threading.main_thread()
+        self._hears_signals = is_main and hasattr(signal, "SIGHUP")
         self.error = ""
         """Why the files as they are now cannot be taken; empty while they are in force."""
 
     def start(self) -> None:
         """Listen for SIGHUP, and look at the files now and then if the settings ask for it."""
         loop = asyncio.get_running_loop()
-        if hasattr(signal, "SIGHUP"):
+        if self._hears_signals:
             loop.add_signal_handler(signal.SIGHUP, self._on_signal)
         if self._state.settings.reload > 0:
             self._task = loop.create_task(self._watch(self._state.settings.reload))
@@ -54,7 +57,7 @@ class Reloader:
         """Stop looking."""
         if self._task is not None:
             self._task.cancel()
-        if hasattr(signal, "SIGHUP"):
+        if self._hears_signals:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 
     async def reload(self) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -58,6 +59,8 @@ def serve(settings: Settings, ready: Callable[[State], None] | None = None) -> i
     if ready is not None:
         ready(app.state)
     server = uvicorn.Server(uvicorn.Config(app, **_options(settings)))
+    # uvicorn raises what it caught once more when all is done; to end as asked is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         server.run()
     except KeyboardInterrupt:
