@@ -21,18 +21,31 @@ _PLACES = (
 )
 
 
+_RARE = re.compile("[\U00010000-\U0001f1ff\U0001fbf0-\U0001fbf9\U0002f800-\U0002fa1f]")
+"""What folds beyond the first plane of Unicode; pictures, which do not, stay out of it."""
+
+
 class Alphabet(NamedTuple):
     """Insides of character classes, and what finds the runs that folding may change."""
 
     marks: str
     """Combining marks."""
+    always: str
+    """Letters of no orthography, folded wherever they stand."""
     runs: re.Pattern[str]
     """One for one runs; a folding letter with what combines with it; what combines alone."""
+    stretches: re.Pattern[str]
+    """What any of these may be in; begins with a class, so that searching is fast."""
+
+
+def alphabet(text: str) -> Alphabet:
+    """Return the classes that this text needs; 30 ms at the first call."""
+    return _alphabet(0x10FFFF if _RARE.search(text) else 0xFFFF)
 
 
 @cache
-def alphabet() -> Alphabet:
-    """Return the classes for this Python's Unicode version; 30 ms at the first call."""
+def _alphabet(last: int) -> Alphabet:
+    """Return the classes up to a code point; Python looks up those of the first plane at once."""
     joins = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}
     folds: dict[int, str] = {code: chr(code) for code in ALWAYS}
     marks: set[int] = set()
@@ -49,7 +62,20 @@ def alphabet() -> Alphabet:
     joins |= {code for code, to in folds.items() if ord(to[0]) in joins}
     changed = {code: to for code, to in folds.items() if to != chr(code) or code in ALWAYS}
     single = {code for code, to in changed.items() if len(to) == 1}
-    return Alphabet(_inside(marks), _runs(single - joins, set(changed) - single - joins, joins))
+    single, several, joins, marks = (
+        {code for code in codes if code <= last}
+        for codes in (single - joins, set(changed) - single - joins, joins, marks)
+    )
+    return Alphabet(
+        _inside(marks),
+        _inside(set(ALWAYS) & single),
+        _runs(single, several, joins),
+        _starting(_inside(single | several | joins)),
+    )
+
+
+def _starting(inside: str) -> re.Pattern[str]:
+    return re.compile(f"[{inside}][{inside}]*")
 
 
 def _second(parts: str) -> set[int]:

@@ -13,11 +13,12 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import cache, lru_cache
 
 from msgspec import Struct
 
-from balustrade.text.alphabet import alphabet
+from balustrade.text.alphabet import Alphabet, alphabet
 from balustrade.text.confusables import ALWAYS
 from balustrade.text.scripts import fold_scripts
 
@@ -112,7 +113,10 @@ def normalise(text: str) -> Normalised:
 
 def _needs_folding(text: str) -> bool:
     # The stacks are looked for first: asking Unicode about a long one takes quadratic time.
-    return bool(_suspects().search(text)) or not unicodedata.is_normalized("NFKC", text)
+    # A class alone is searched for much faster than a class with something beside it.
+    if any(sign.search(text) and full.search(text) for sign, full in _suspects(alphabet(text))):
+        return True
+    return not unicodedata.is_normalized("NFKC", text)
 
 
 def _remove(text: str) -> tuple[str, Layer]:
@@ -136,7 +140,7 @@ def _fold(text: str) -> tuple[str, Layer]:
     pieces: list[str] = []
     starts, origins = [0], [0]
     here = done = 0
-    for match in alphabet().runs.finditer(text):
+    for match in _runs(text):
         first, last = match.span()
         run = match[0]
         if match.lastgroup and first > done:
@@ -158,6 +162,12 @@ def _fold(text: str) -> tuple[str, Layer]:
     return "".join(pieces), Layer(array("I", starts), array("I", origins))
 
 
+def _runs(text: str) -> Iterator[re.Match[str]]:
+    known = alphabet(text)
+    for stretch in known.stretches.finditer(text):
+        yield from known.runs.finditer(text, *stretch.span())
+
+
 def _long(run: str) -> str:
     """Fold until nothing changes: cutting a stack may bring together what composes."""
     stack, raw = _stacks()
@@ -176,14 +186,19 @@ _short = lru_cache(maxsize=8192)(_long)
 
 @cache
 def _stacks() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    marks = alphabet().marks
+    marks = alphabet("\U00010000").marks
     return re.compile(f"([{marks}]{{{MARKS}}})[{marks}]+"), re.compile(
         f"([{marks}]{{32}})[{marks}]+"
     )
 
 
 @cache
-def _suspects() -> re.Pattern[str]:
-    always = "".join(map(chr, ALWAYS))
-    marks = alphabet().marks
-    return re.compile(f"[{always}]|[A-Za-z][{_GENERIC}]|[{marks}]{{{MARKS + 1}}}")
+def _suspects(known: Alphabet) -> tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]:
+    """Return signs of what must be folded, each with the pattern that makes sure."""
+    always = re.compile(f"[{known.always}]")
+    marks = f"[{known.marks}]"
+    return (
+        (always, always),
+        (re.compile(f"[{_GENERIC}]"), re.compile(f"[A-Za-z][{_GENERIC}]")),
+        (re.compile(marks), re.compile(marks + f"{{{MARKS + 1}}}")),
+    )
