@@ -105,8 +105,9 @@ def test_r4_the_same_answer_has_the_same_outcome_streamed_and_plain(
     gateway: Callable[..., str], script: Any
 ) -> None:
     url = gateway()
-    call = {"id": "1", "type": "function", "function": {"name": "sh", "arguments": '"rm -rf"'}}
-    messages = [
+    call: dict[str, Any] = {"id": "1", "type": "function"}
+    call["function"] = {"name": "sh", "arguments": '"rm -rf"'}
+    messages: list[dict[str, Any]] = [
         {"content": "fine"},
         {"content": "a nasty thing"},
         {"content": None, "tool_calls": [call]},
@@ -120,7 +121,7 @@ def test_r4_the_same_answer_has_the_same_outcome_streamed_and_plain(
             whole = {"choices": [{"index": 0, "message": answer, "finish_reason": "stop"}]}
             deltas = {**message}
             if message.get("tool_calls"):
-                deltas["tool_calls"] = [{"index": 0, **message["tool_calls"][0]}]  # type: ignore[index]
+                deltas["tool_calls"] = [{"index": 0, **message["tool_calls"][0]}]
             events = [chunk(deltas), end(), DONE]
             script.answer = lambda _p, b, e=events, w=whole: e if b.get("stream") else w
             body = {"model": "m", "messages": [{"role": "user", "content": asked}]}

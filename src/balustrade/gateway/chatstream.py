@@ -70,6 +70,9 @@ class ChatStream:
         self._pending: dict[Key, str] = {}
         self._out: list[bytes] = []
         self._head = b""
+        self._usage: Tree = {}
+        """What the answer cost so far, where upstream says so beside its words."""
+
         self._is_over = False
 
     async def run(self, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
@@ -121,11 +124,10 @@ class ChatStream:
             raise BackendError("upstream sent an event that is no chunk of an answer") from error
         if not self._head or not chunk.choices:
             await self._take_rare(data, chunk)
+        if chunk.usage:
+            self._usage = chunk.usage
         for choice in chunk.choices:
             await self._take_choice(choice)
-        if chunk.choices and chunk.usage:
-            usage = encode(chunk.usage)
-            self._out.append(b'data: %s,"choices":[],"usage":%s}\n\n' % (self._head, usage))
 
     async def _take_rare(self, data: bytes, chunk: ChatChunk) -> None:
         """Take the first event, and those that carry no words."""
@@ -247,6 +249,8 @@ class ChatStream:
         extension = b""
         if decision is not None:
             extension = b',"balustrade":' + encode(self._exchange.extension(decision))
+        if self._usage:
+            extension += b',"usage":' + encode(self._usage)
         self._out.append(_FRAME % (self._head, index, b"{}", b"null", why, extension))
 
     async def _end(self) -> None:

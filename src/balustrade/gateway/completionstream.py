@@ -51,6 +51,7 @@ class CompletionStream:
         self._count = count
         self._done: set[int] = set()
         self._base: Tree = {}
+        self._usage: Tree = {}
         self._out: list[bytes] = []
         self._is_over = False
 
@@ -102,11 +103,12 @@ class CompletionStream:
             raise BackendError("upstream broke off its answer with an error")
         if not self._base:
             self._base = {name: v for name, v in tree.items() if name not in _NOT_CONSTANT}
+        self._usage = tree.get("usage") or self._usage
         for choice in chunk.choices:
             if choice.index not in self._done:
                 await self._take_choice(choice)
-        if tree.get("usage"):
-            self._out.append(event(encode({**self._base, "choices": [], "usage": tree["usage"]})))
+        if not chunk.choices:
+            self._out.append(event(data))
 
     async def _take_choice(self, choice: PieceOfText) -> None:
         index = choice.index
@@ -152,5 +154,7 @@ class CompletionStream:
         self, index: int, text: str, why: str | None = None, extension: Tree | None = None
     ) -> None:
         choice = {"index": index, "text": text, "logprobs": None, "finish_reason": why}
-        more = {"balustrade": extension} if extension else {}
+        more: Tree = {"balustrade": extension} if extension else {}
+        if why and self._usage:
+            more["usage"] = self._usage
         self._out.append(event(encode({**self._base, "choices": [choice], **more})))
