@@ -45,7 +45,9 @@ class Streaming(Spec, frozen=True):
     """How a streamed answer is judged while it grows."""
 
     every: Literal["chunk", "word", "sentence"] = "word"
-    """How often guards that judge whole texts are asked again; patterns are asked each chunk."""
+    """How often guards of whole texts are asked again: at each word's end (`chunk`), at word ends
+    ever further apart, up to 24 words (`word`), or at each sentence's end. Guards of nearby text
+    judge each chunk."""
 
     hold: Annotated[int, Meta(ge=0, le=10_000)] = 0
     """Characters held back beyond what an open match needs."""
