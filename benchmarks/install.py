@@ -35,7 +35,7 @@ def main(extras: list[str]) -> None:
             path.stat().st_size
             for path in site.rglob("*")
             if path.is_file()
-            and not path.suffix == ".pyc"
+            and path.suffix != ".pyc"
             and path.relative_to(site).parts[0].split("-")[0]
             not in {*SEEDS, "pkg_resources", "_distutils_hack"}
         )

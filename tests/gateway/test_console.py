@@ -136,7 +136,6 @@ def test_pages_fit_a_phone(console: str, open_browser: Any, path: str) -> None:
 
 @browser_needed
 def test_the_playground_can_be_used_by_keyboard_alone(console: str, open_browser: Any) -> None:
-    from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
     driver = open_browser()

@@ -27,7 +27,8 @@ def release(out: Path) -> dict[str, bytes]:
 def test_r12_the_same_commit_gives_the_same_bytes_and_they_are_listed(tmp_path: Path) -> None:
     first, second = release(tmp_path / "one"), release(tmp_path / "two")
     assert first == second
-    sums = dict(reversed(line.split()) for line in first["SHA256SUMS"].decode().splitlines())
+    lines = [line.split() for line in first["SHA256SUMS"].decode().splitlines()]
+    sums = {name: digest for digest, name in lines}
     assert sums == {
         name: hashlib.sha256(data).hexdigest()
         for name, data in first.items()

@@ -130,7 +130,7 @@ def unexpected(reply: Reply) -> BackendError:
     return BackendError(f"unexpected reply of kind {type(reply).__name__!r}")
 
 
-def generate(
+def generate(  # noqa: PLR0913 - the fields of the call, by name
     model: str,
     prompts: Sequence[str],
     *,

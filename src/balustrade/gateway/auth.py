@@ -73,12 +73,10 @@ class Keys:
             return None
         secret = _secret(request)
         if not secret:
-            raise _refused(
-                "no API key was given; send it as 'Authorization: Bearer KEY'", _is_page(request)
-            )
+            raise _refused("no API key was given; send it as 'Authorization: Bearer KEY'", request)
         found = self._find(secret)
         if found is None:
-            raise _refused("the API key is not known here", _is_page(request))
+            raise _refused("the API key is not known here", request)
         return found
 
     def _find(self, secret: str) -> Key | None:
@@ -107,18 +105,24 @@ def hashed(secret: str) -> str:
 
 
 def _secret(request: Request) -> str:
-    """Return the key a request carries; browsers send it as the password of any user."""
+    """Return the key a request carries.
+
+    A browser sends it as the password of any user, and sends it again with every request, whoever
+    wrote the page that made it: so pages take it, endpoints do not.
+    """
     scheme, _, value = request.header(b"authorization").partition(" ")
-    match scheme.lower():
-        case "bearer":
-            return value.strip()
-        case "basic":
-            try:
-                pair = b64decode(value.strip(), validate=True).decode()
-            except ValueError:
-                return ""
-            return pair.partition(":")[2]
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic" and _is_page(request):
+        try:
+            return b64decode(value.strip(), validate=True).decode().partition(":")[2]
+        except ValueError:
+            return ""
     return request.header(b"x-api-key")
+
+
+def _is_page(request: Request) -> bool:
+    return request.path == "/" or request.path.startswith("/console")
 
 
 def _matches(pattern: str, model: str) -> bool:
@@ -128,7 +132,6 @@ def _matches(pattern: str, model: str) -> bool:
 
 
 def _refused(message: str, request: Request) -> HttpError:
-    is_browser = "text/html" in request.header(b"accept")
-    challenge = b'Basic realm="balustrade: the key is the password"' if is_browser else b"Bearer"
-    headers = ((b"www-authenticate", challenge),)
+    realm = b'Basic realm="balustrade: the key is the password"'
+    headers = ((b"www-authenticate", realm if _is_page(request) else b"Bearer"),)
     return HttpError(401, message, "authentication_error", "invalid_api_key", headers=headers)
