@@ -132,7 +132,7 @@ def response(body: dict[str, Any]) -> Any:
     ]
     return [
         f"event: {e['type']}\ndata: {json.dumps({**e, 'sequence_number': n})}\n\n".encode()
-        for n, e in enumerate(events)
+        for n, e in enumerate(list[Any](events))
     ]
 
 
