@@ -122,7 +122,7 @@ def _secret(request: Request) -> str:
 
 
 def _is_page(request: Request) -> bool:
-    return request.path == "/" or request.path.startswith("/console")
+    return request.path == "/" or request.path.startswith("/console/")
 
 
 def _matches(pattern: str, model: str) -> bool:
