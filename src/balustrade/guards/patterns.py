@@ -166,7 +166,7 @@ def _entity(custom: CustomPattern) -> Entity:
     def score(_: Candidate) -> float:
         return custom.score
 
-    return Entity(custom.name, custom.category, custom.name, custom.pattern, score)
+    return Entity(custom.name, custom.category, custom.name, custom.pattern, score, is_own=True)
 
 
 def _expect_linear(custom: CustomPattern) -> None:

@@ -33,6 +33,8 @@ class Entity(NamedTuple):
     """Returns how sure it is, 0 if it is something else."""
     trim: Callable[[str], int] = len
     """How many characters of the match belong to the thing."""
+    is_own: bool = False
+    """Whether a policy's author wrote it, so that its matches may need a bound on their work."""
 
 
 def stands_alone(candidate: Candidate) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import re2
 
@@ -14,6 +14,12 @@ from balustrade.guards.entities.entity import Candidate, Entity
 
 CANDIDATES = 50_000
 """How many places of one text are tested; a text that holds more is refused."""
+
+WORK = 100_000_000
+"""Bytes that matching one of the author's own patterns may read of one text at its leisure."""
+
+REACH = 8_192
+"""Bytes each further match may read; half as many are then found of a match for certain."""
 
 _MEMORY = 64 << 20
 _NEAR, _AFTER = 32, 8
@@ -75,6 +81,8 @@ class Scanner:
 
     def _locate(self, raw: bytes, number: int) -> Iterator[Hit | None]:
         entity, search = self._entities[number], self._patterns[number].search
+        if entity.is_own:
+            search = _bounded(search)
         position = 0
         while match := search(raw, position):
             span = next((span for span in match._spans[1:] if span[0] >= 0), match.span())
@@ -87,6 +95,29 @@ class Scanner:
                 # A shorter thing may begin inside what was no thing as a whole.
                 first, last = match.span()
                 position = first + 1 if last - first <= _RETRY else last
+
+
+def _bounded(search: Callable[..., Any]) -> Callable[[bytes, int], Any]:
+    """Make a search that stays linear over all matches together.
+
+    One search is linear, but finding every match of 'a.*b|a' reads to the end for each of them,
+    in every engine. So beyond `WORK`, a search reads `REACH` bytes at a time.
+    """
+    left = WORK
+
+    def bounded(raw: bytes, position: int) -> Any:  # noqa: ANN401 - re2 has no types
+        nonlocal left
+        if left > 0:
+            left -= len(raw) - position
+            return search(raw, position)
+        while position < len(raw):
+            match = search(raw, position, position + REACH)
+            if match:
+                return match
+            position += REACH // 2
+        return None
+
+    return bounded
 
 
 def _judge(entity: Entity, raw: bytes, start: int, end: int) -> Hit | None:
