@@ -78,9 +78,7 @@ class Client:
         await connection.begin(
             head(path, data), read=LONGEST, total=LONGEST, limit=1 << 30, whole=False
         )
-        pieces = []
-        async for piece in connection.pieces():
-            pieces.append((time.perf_counter() - started, piece))
+        pieces = [(time.perf_counter() - started, piece) async for piece in connection.pieces()]
         return pieces[0][0], pieces
 
 
@@ -88,7 +86,7 @@ def head(path: str, data: bytes) -> bytes:
     method = b"POST" if data else b"GET"
     return (
         b"%s %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        % (  # noqa: E501
+        % (
             method,
             path.encode(),
             len(data),
@@ -238,6 +236,8 @@ def main() -> None:
     upstream = [str(ROOT / "examples/upstream.py"), "--port", str(UPSTREAM)]
     bare = [str(ROOT / "benchmarks/bare.py"), "--port", str(BARE), "--upstream", url]
     gateway = ["-m", "balustrade", "serve", "--port", str(GATEWAY), "--upstream", url]
+    policy = str(ROOT / "benchmarks/policy.toml")
+    gateway += ["--policy", policy]
     print(f"Python {platform.python_version()}, {cpu()}, {len(cores)} cores\n")
     with (
         running(upstream, cores[-1], UPSTREAM),

@@ -49,6 +49,7 @@ async def metrics(state: State, request: Request) -> Answer:  # noqa: ARG001 - o
     known.policy.values.clear()
     for name, rails in state.policies.all.items():
         known.policy.set((name, rails.revision), 1.0)
+    known.in_flight.set((), float(state.in_flight))
     for upstream in state.upstreams.all:
         known.breaker.set((upstream.name,), float(upstream.breaker.state != "closed"))
     return Answer(body=known.render(), media_type=PROMETHEUS)

@@ -44,7 +44,6 @@ class App:
         self._limit = int(state.settings.limits.body_mb * _MEGABYTE)
         self._seconds = state.settings.limits.body_seconds
         self._most = state.settings.limits.connections
-        self._in_flight = 0
         self._tracer = Tracer.of(state.settings.telemetry)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -61,7 +60,7 @@ class App:
         own = next((value for name, value in request.pairs if name == b"x-request-id"), b"")
         request.id = own.decode() if _OWN_ID.fullmatch(own) else "req_" + os.urandom(12).hex()
         connection = (scope.get("extensions") or {}).get(EXTENSION)
-        self._in_flight += 1
+        self.state.in_flight += 1
         try:
             if connection is not None:
                 request.started = connection.began
@@ -73,7 +72,7 @@ class App:
         finally:
             if connection is not None:
                 connection.running = None
-            self._in_flight -= 1
+            self.state.in_flight -= 1
 
     async def _run(
         self, request: Request, receive: Receive, send: Send, *, is_watched: bool
@@ -112,7 +111,7 @@ class App:
     def _admitted(self, request: Request) -> Handler:
         """Return who handles a request that may be handled."""
         handler = self._router.find(request)
-        if self._in_flight > self._most:
+        if self.state.in_flight > self._most:
             raise HttpError(
                 503,
                 f"the server is busy with {self._most} requests",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from balustrade.backends.local import send as answer_here
 from balustrade.backends.route import Route
 from balustrade.core.call import Call, Classify, Failed, Reply, is_light
 from balustrade.flow.limit import deadline
 from balustrade.flow.merge import Merge
+from balustrade.flow.run import AsyncSend
 
 SHIPPED = "static"
 SHORT = 4_000
@@ -26,11 +27,20 @@ class Sender:
     Args:
         route: What answers.
         seconds: How long a call may take.
+        has_company: Whether other requests are on their way, with which a call may be merged.
     """
 
-    def __init__(self, route: Route, seconds: float) -> None:
-        self._near = Merge(route.asend)
+    def __init__(
+        self, route: Route, seconds: float, has_company: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._alone = route.asend
+        self._merged = Merge(route.asend)
+        self._has_company = has_company
         self._far = Merge(deadline(route.asend, seconds))
+
+    @property
+    def _near(self) -> AsyncSend:
+        return self._merged if self._has_company() else self._alone
 
     async def __call__(self, calls: tuple[Call, ...]) -> Sequence[Reply]:
         """Answer each call, in order."""

@@ -57,6 +57,9 @@ class State:
         self.budgets = Budgets(self.metrics)
         self.upstreams = Upstreams(settings.upstreams, self.metrics)
         self.route = Route(backends(settings.models))
+        self.in_flight = 0
+        """Requests being answered."""
+
         self._senders: dict[float, Sender] = {}
         self.audit = Audit(settings.audit, self.metrics)
         self.reloader: Reloader | None = None
@@ -84,7 +87,9 @@ class State:
         """Return what answers guards' calls, each within so many seconds."""
         sender = self._senders.get(seconds)
         if sender is None:
-            sender = self._senders[seconds] = Sender(self.route, seconds)
+            sender = self._senders[seconds] = Sender(
+                self.route, seconds, lambda: self.in_flight > 1
+            )
         return sender
 
     async def warm(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,14 +42,13 @@ def test_without_a_key_nothing_is_told(serve: Callable[..., Any]) -> None:
 
 
 def test_a_browser_is_asked_for_the_key(serve: Callable[..., Any]) -> None:
-    import base64
-
     gateway, headers = keyed(serve, ann="")
     asked = gateway.get("/", accept="text/html")
     secret = headers["ann"]["authorization"].removeprefix("Bearer ")
     basic = base64.b64encode(f"anyone:{secret}".encode()).decode()
     assert asked.headers["www-authenticate"].startswith("Basic")
     assert gateway.get("/", authorization=f"Basic {basic}").status_code == 200
+    assert gateway.get("/v1/policy", authorization=f"Basic {basic}").status_code == 401
 
 
 def test_r25_a_key_has_its_own_policy(serve: Callable[..., Any]) -> None:

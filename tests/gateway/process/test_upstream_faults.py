@@ -47,10 +47,10 @@ def test_an_upstream_that_is_busy_for_a_moment_is_asked_again(plain: Any, script
 
 
 def test_an_upstream_that_fails_inside_is_not_asked_twice(plain: Any, scripted: Any) -> None:
-    answer = plain.chat("error-500")
+    answer = plain.chat("error-501")
     assert answer.status_code == 502
     assert answer.json()["error"]["code"] == "upstream_status"
-    assert scripted.get("/seen").json()["error-500"]["asked"] == 1
+    assert scripted.get("/seen").json()["error-501"]["asked"] == 1
 
 
 def test_an_upstream_that_hangs_is_given_up_in_time(plain: Any) -> None:
