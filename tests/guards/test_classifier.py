@@ -133,3 +133,11 @@ def test_a_rarer_false_alarm_needs_a_higher_score() -> None:
     assert Classifier(model="elsewhere").threshold_for("harm", 0.02) is None
     with pytest.raises(PolicyError, match=r"at least 0\.001, found 1e-06"):
         guard.threshold_for("harm", 1e-6)
+
+
+def test_a_part_of_invisible_characters_alone_is_not_judged() -> None:
+    content = Content((Text("\u200b\u200b"), Text("hello")))
+    flow = Classifier().check([content])
+    [call] = next(flow)
+    assert isinstance(call, Classify)
+    assert "" not in call.texts

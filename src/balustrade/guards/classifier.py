@@ -133,7 +133,8 @@ class Classifier(Spec, frozen=True):
                     yield Piece(number, view.text[start:end], context, None, view.how)
 
     def _read(self, text: str) -> list[View]:
-        return views(text) if self.normalise else [View(text)]
+        """Return the readings of a text that hold anything: invisible characters alone do not."""
+        return [view for view in views(text) if view.text] if self.normalise else [View(text)]
 
     def _verdicts(
         self, batch: Sequence[Content], pieces: Sequence[Piece], reply: Vectors
