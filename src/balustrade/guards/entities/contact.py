@@ -42,6 +42,7 @@ _FILES = frozenset(
     ]
 )
 _URL = re.compile(r"://\S*\Z")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _CODES = re.compile(
     r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|"
     r"2[1-69]\d|3[578]\d|42\d|5[09]\d|6[789]\d|8[058]\d|9[679]\d)"
@@ -79,6 +80,8 @@ def _mail(candidate: Candidate) -> float:
     local, _, domain = candidate.text.rpartition("@")
     if domain.rpartition(".")[2].lower() in _FILES or ".." in candidate.text or local == "git":
         return 0.0
+    if candidate.before[-1:].isalnum():
+        return 0.0
     if len(local) > 64 or local[0] == "." or _URL.search(candidate.before):
         return 0.0
     return (
@@ -90,6 +93,8 @@ def _international(candidate: Candidate) -> float:
     number = digits(candidate.text).removeprefix("00")
     code = _CODES.match(number)
     if not code or not 8 <= len(number) <= 15 or not stands_alone(candidate):
+        return 0.0
+    if _DATE.match(candidate.text):
         return 0.0
     if number[0] == "1" and (len(number) != 11 or number[1] in "01"):
         return 0.0
