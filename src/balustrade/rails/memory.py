@@ -54,10 +54,13 @@ class Memory:
 
     def remember(self, key: bytes, known: Known) -> None:
         """Keep the verdicts, unless a guard failed or found more than is worth keeping."""
-        flat = [verdict for turn in known.verdicts for verdict in turn]
-        if any(verdict.error for verdict in flat):
-            return
-        if sum(len(verdict.findings) for verdict in flat) > LARGEST:
+        found = 0
+        for verdicts in known.verdicts:
+            for verdict in verdicts:
+                if verdict.error:
+                    return
+                found += len(verdict.findings)
+        if found > LARGEST:
             return
         self._known[key] = known
         if len(self._known) > self._size:

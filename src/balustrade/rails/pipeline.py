@@ -149,6 +149,11 @@ class Pipeline:
 
     def judge(self, batch: Sequence[Turn], vault: Vault) -> Flow[list[Judged]]:
         """Judge turns, those of one stage as one batch, all stages side by side."""
+        stages = {turn.stage for turn in batch}
+        if len(stages) == 1:
+            rail = self.rails.at(batch[0].stage)
+            alone = yield from rail.check([turn.content for turn in batch], vault)
+            return [Judged(turn, each) for turn, each in zip(batch, alone, strict=True)]
         groups: dict[Stage, list[int]] = {}
         for slot, turn in enumerate(batch):
             groups.setdefault(turn.stage, []).append(slot)
@@ -167,6 +172,11 @@ class Pipeline:
     def _remember(
         self, judged: Sequence[Judged], names: Sequence[bytes] | dict[int, bytes]
     ) -> None:
+        if len(judged) == 1:
+            turn, decision = judged[0].turn, judged[0].decision
+            known = Known(decision.action <= Action.FLAG, (decision.verdicts,))
+            self._memory.remember(names[turn.message], known)
+            return
         by_message: dict[int, list[Decision]] = {}
         for judge in judged:
             by_message.setdefault(judge.turn.message, []).append(judge.decision)
