@@ -196,15 +196,16 @@ async def events(path: str, asked: Message, name: str) -> AsyncIterator[bytes]:
         SEEN.words[name] += 1
         for index in range(count):
             yield chunk(path, asked, index, {"content": word})
-    if kind == "cut":
-        raise Gone
-    if kind != "hang":
-        for event in last_events(path, asked, name, count):
-            yield event
+    for event in last_events(path, asked, name, count):
+        yield event
 
 
 def last_events(path: str, asked: Message, name: str, count: int) -> Iterator[bytes]:
     """Yield the events that end a streamed answer of chat or completions."""
+    if name.startswith("cut"):
+        raise Gone
+    if name.startswith("hang"):
+        return
     for index in range(count):
         if name == "tool":
             yield chunk(path, asked, index, {"tool_calls": [{"index": 0, **call(asked)}]})

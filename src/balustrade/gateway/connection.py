@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
             finally:
                 self._waiter = None
         self.waited += max(0.0, self.arrived - started)
-        if self._error is not None and not self._pieces:
+        if self._error is not None and (self._whole or not self._pieces):
             raise self._error
 
     def _wake(self) -> None:
