@@ -18,6 +18,8 @@ from balustrade.core.verdict import Finding, Verdict
 from balustrade.flow.run import run
 from balustrade.guards.build import build
 from balustrade.guards.cascade import Cascade, Combine
+from balustrade.guards.classifier import Classifier
+from balustrade.guards.keywords import Keywords
 
 
 class Fixed(Spec, frozen=True):
@@ -208,3 +210,13 @@ def test_r18_what_cannot_be_meant_is_refused(options: dict[str, Any], message: s
     member = {"use": "keywords", "words": ["x"]}
     with pytest.raises(msgspec.ValidationError, match=message):
         build({"use": "cascade", "guards": [member], **options})
+
+
+def test_calibrated_members_share_the_false_alarms_between_them() -> None:
+    one, two = Classifier(name="one"), Classifier(name="two")
+    alone = one.threshold_for("harm", 0.01)
+    assert alone is not None
+    assert Cascade(guards=(one, Keywords(words=("x",)))).threshold_for("harm", 0.01) == alone
+    both = Cascade(guards=(one, two)).threshold_for("harm", 0.02)
+    assert both == alone
+    assert Cascade(guards=(one,)).threshold_for("no-such-category", 0.01) is None

@@ -49,6 +49,15 @@ class Guard(Protocol):
 
 
 @runtime_checkable
+class Calibrated(Protocol):
+    """A guard that knows from which score on it stops a given share of harmless texts."""
+
+    def threshold_for(self, category: str, false_alarms: float) -> float | None:
+        """Return the threshold for a category, or None if the guard does not report it."""
+        ...
+
+
+@runtime_checkable
 class Incremental(Protocol):
     """What a guard adds so that a growing text can be judged as it comes, not again and again.
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from balustrade.core.call import Flow
 from balustrade.core.content import Content
 from balustrade.core.errors import GuardError
-from balustrade.core.guard import Guard, Latency
+from balustrade.core.guard import Calibrated, Guard, Latency
 from balustrade.core.spec import Count, Probability, Spec
 from balustrade.core.verdict import Finding, Verdict
 from balustrade.flow.gather import gather
@@ -75,6 +75,19 @@ class Cascade(Spec, frozen=True):
     def latency(self) -> Latency:
         """That of the slowest member."""
         return max(guard.latency for guard in self.guards)
+
+    def threshold_for(self, category: str, false_alarms: float) -> float | None:
+        """Return from which score on at most this share of harmless texts is flagged.
+
+        Each calibrated member gets an equal part of the share, so that together they keep it
+        however their alarms fall (the union bound). None if no member is calibrated.
+        """
+        members = [guard for guard in self.guards if isinstance(guard, Calibrated)]
+        able = [
+            guard for guard in members if guard.threshold_for(category, false_alarms) is not None
+        ]
+        limits = [guard.threshold_for(category, false_alarms / len(able)) for guard in able]
+        return max((limit for limit in limits if limit is not None), default=None)
 
     def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
         """Judge each content by as few guards as settle it."""

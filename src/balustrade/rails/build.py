@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Struct
 
 from balustrade.core.content import Stage
 from balustrade.core.errors import BalustradeError, PolicyError
-from balustrade.core.guard import Guard, Latency
+from balustrade.core.guard import Calibrated, Guard, Latency
 from balustrade.guards.build import build as build_guard
 from balustrade.policy.complaint import complaint
 from balustrade.policy.document import Document, StageSpec
 from balustrade.policy.model import Rule
 from balustrade.rails.rail import Rail
-
-
-@runtime_checkable
-class Calibrated(Protocol):
-    """A guard that knows from which score on it stops a given share of harmless texts."""
-
-    def threshold_for(self, category: str, false_alarms: float) -> float | None:
-        """Return the threshold for a category, or None if the guard does not report it."""
-        ...
 
 
 class Rails(Struct, frozen=True):
