@@ -31,10 +31,20 @@ def _checked(rule: Callable[[str], bool], score: float = 0.9) -> Callable[[Candi
     """Make a check of a rule over the letters and digits alone, in capitals."""
 
     def check(candidate: Candidate) -> float:
+        if " " in candidate.text and _is_longer(candidate):
+            return 0.0
         compact = "".join(filter(str.isalnum, candidate.text)).upper()
         return score if stands_alone(candidate) and rule(compact) else 0.0
 
     return check
+
+
+def _is_longer(candidate: Candidate) -> bool:
+    """Whether more groups of digits stand beside these: they are part of another number."""
+    before, after = candidate.before[-2:], candidate.after[:4]
+    return (before[:1].isdecimal() and before[1:] == " ") or (
+        after[:1] == " " and after[1:].isdecimal()
+    )
 
 
 def _ssn(number: str) -> bool:
