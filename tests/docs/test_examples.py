@@ -3,24 +3,32 @@
 Each page is run from top to bottom in a folder of its own:
 - `python` blocks are executed, in one namespace a page;
 - blocks with `title="NAME"` are written to the file of that name, not executed;
-- `console` blocks: lines after `$ ` are commands; the lines below, if any, are their output, in
-  which `...` stands for anything, and a line `...` for any number of lines;
+- `console` blocks: lines after `$ ` are commands, and those after a `\\` at a line's end; the lines
+  below, if any, are their output, in which `...` stands for anything, and a line `...` for any
+  number of lines;
 - other languages (`shell`, `toml`, `text`) are only shown.
+
+On a page that begins with `server: true`, `shell` blocks start the servers they name (`balustrade
+serve`, `make serve`, `python examples/upstream.py`), each on a free port which takes the place of
+the one that the page prints, and commands are run once the server answers.
 """
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from balustrade.core import errors
 from balustrade.core.errors import BalustradeError
+
+if TYPE_CHECKING:
+    from tests.docs.conftest import Servers
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -56,47 +64,42 @@ def name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs, blocks(page)))], ids=name)
-def test_every_code_block_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
+def test_every_code_block_does_what_the_page_says(
+    page: Path, tmp_path: Path, servers: Servers
+) -> None:
+    is_served = page.read_text().startswith("---\nserver: true\n---\n")
+    if is_served and not shutil.which("curl"):
+        pytest.skip("the page shows commands of curl, which is not installed")
     code: list[str] = []
     for block in blocks(page):
         if block.title:
-            (tmp_path / block.title).write_text(block.body)
+            (tmp_path / block.title).write_text(servers.here(block.body))
         elif block.language == "python":
             code.append("\n" * (block.line - 1 - "".join(code).count("\n")) + block.body)
-            python("".join(code), page, tmp_path)
+            python("".join(code), page, servers)
         elif block.language == "console":
-            console(block, page, tmp_path)
+            console(block, page, servers)
+        elif block.language == "shell" and is_served:
+            servers.start(block.body)
 
 
-def python(code: str, page: Path, folder: Path) -> None:
+def python(code: str, page: Path, servers: Servers) -> None:
     """Execute the page's blocks so far; the lines are those of the page."""
+    code = servers.here(code)
     source = f"exec(compile({code!r}, {name(page)!r}, 'exec'), {{'__name__': '__main__'}})"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", source],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=environment(),
-    )
+    done = servers.run([sys.executable, "-W", "error", "-c", source])
     assert done.returncode == 0, done.stderr
 
 
-def console(block: Block, page: Path, folder: Path) -> None:
+def console(block: Block, page: Path, servers: Servers) -> None:
     """Run each command, and compare what it prints with what the page shows."""
     for command, expected in commands(block.body):
-        done = subprocess.run(
-            ["bash", "-euc", command],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            env=environment(),
-        )
+        done = servers.run(["bash", "-euo", "pipefail", "-c", servers.here(command)])
         place = f"{name(page)}:{block.line}: {command}"
-        assert done.returncode == 0, f"{place}\n{done.stderr}"
+        assert done.returncode == 0, f"{place}\n{done.stdout}\n{done.stderr}"
+        found = servers.shown(done.stdout)
         if expected:
-            assert matches(expected, done.stdout), f"{place}\n{done.stdout}\nis not\n{expected}"
+            assert matches(expected, found), f"{place}\n{found}\nis not\n{expected}"
 
 
 def commands(body: str) -> list[tuple[str, str]]:
@@ -104,8 +107,11 @@ def commands(body: str) -> list[tuple[str, str]]:
     for line in body.splitlines():
         if line.startswith("$ "):
             found.append((line[2:], ""))
+            continue
+        command, expected = found[-1]
+        if command.endswith("\\"):
+            found[-1] = (f"{command}\n{line}", expected)
         else:
-            command, expected = found[-1]
             found[-1] = (command, f"{expected}{line}\n")
     return found
 
@@ -115,12 +121,8 @@ def matches(expected: str, found: str) -> bool:
         r"(?:.*\n)*?" if line == "..." else ".*?".join(map(re.escape, line.split("..."))) + r"\n"
         for line in expected.splitlines()
     ]
-    return re.fullmatch("".join(lines), found) is not None
-
-
-def environment() -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "NO_COLOR": "1"}
+    ended = found if found.endswith("\n") else f"{found}\n"
+    return re.fullmatch("".join(lines), ended) is not None
 
 
 def test_a_wrong_output_is_noticed() -> None:
