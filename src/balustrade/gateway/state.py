@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ from balustrade.rails.build import Rails, build
 
 if TYPE_CHECKING:
     from balustrade.gateway.reload import Reloader
+
+
+LOGGER = logging.getLogger("balustrade.state")
 
 
 class Policies(Struct, frozen=True):
@@ -95,13 +99,22 @@ class State:
     async def warm(self) -> None:
         """Judge one text at every stage, so that no request pays for loading models and tables.
 
-        What fails here fails again, closed and named, in the requests that need it.
+        What fails here is told, for it fails again, closed and named, in requests.
         """
         text = Content.of("Warm up.")
-        for rails in self.policies.all.values():
+        for name, rails in self.policies.all.items():
             for stage in Stage:
                 rail = rails.at(stage)
-                await arun(rail.check([text]), self.sender(rail.policy.timeout))
+                sender = self.sender(rail.policy.timeout)
+                for decision in await arun(rail.check([text]), sender):
+                    for verdict in decision.verdicts:
+                        if verdict.error:
+                            LOGGER.error(
+                                "policy %r: guard %r cannot judge: %s",
+                                name,
+                                verdict.guard,
+                                verdict.error,
+                            )
 
     async def close(self) -> None:
         """Let go of everything; what waits for the log is written first."""
