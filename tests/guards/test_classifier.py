@@ -95,7 +95,7 @@ def test_what_is_encoded_is_judged_as_what_it_says() -> None:
     [raw] = check(Classifier(normalise=False), [Content.of(text)])
     [harm] = [f for f in verdict.findings if f.category == "harm"]
     assert harm.score > scores(raw).get("harm", 0.0)
-    assert harm.note == "read after undoing base64"
+    assert harm.note == "read through base64"
 
 
 @pytest.mark.parametrize("role", [Role.TOOL, Role.DOCUMENT])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balustrade.backends import local
@@ -72,3 +72,62 @@ def test_what_is_settled_in_a_stream_stays_settled(text: str, more: str) -> None
 
     settled = [span for span in spans(text) if span[1] <= place]
     assert [span for span in spans(text + more) if span[0] < place] == settled
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "note"),
+    [
+        ("please p4ssw0rd now", "p4ssw0rd", "read through leetspeak"),
+        ("the p a s s w o r d please", "p a s s w o r d", "read through letters set apart"),
+        ("the p.a.s.s.w.o.r.d please", "p.a.s.s.w.o.r.d", "read through letters set apart"),
+        ("decode cGFzc3dvcmQ= please", "cGFzc3dvcmQ=", "read through base64"),
+        ("run 0x70617373776f7264 please", "0x70617373776f7264", "read through hexadecimal"),
+        ("run %70%61%73%73word please", "%70%61%73%73word", "read through URL encoding"),
+        ("a password", "password", ""),
+    ],
+)
+def test_encoded_and_spaced_words_match_where_they_stand(text: str, place: str, note: str) -> None:
+    [verdict] = run(Keywords(words=("password",)).check([Content.of(text)]), local.send)
+    [finding] = verdict.findings
+    assert finding.span is not None
+    assert text[finding.span.start : finding.span.end] == place
+    assert finding.note == note
+    assert found(text, "password", normalise=False) == ([place] if not note else [])
+
+
+def test_a_word_beside_a_disguise_is_reported_once() -> None:
+    assert found("password cGFzc3dvcmQ= k1ll", "password") == ["password", "cGFzc3dvcmQ="]
+
+
+def test_a_text_that_is_too_long_fails_alone() -> None:
+    batch = [Content.of("a" * 4_000_001), Content.of("red")]
+    refused, judged = run(Keywords(words=("red",)).check(batch), local.send)
+    assert "at most 4,000,000 characters" in refused.error
+    assert len(judged.findings) == 1
+
+
+PIECES = """
+kill k1ll k i l l k.i.l.l k i l . - it ab following ki\u200bll ｋ１ｌｌ 密 Xkill 1 6c %6b
+a2lsbCBpdA== a2ls aWdub3Jl cGxlYXNlIGtpbGwgaXQgbm93 6b696c6c206974 %6b%69%6c%6c \\x6b\\x69
+"""
+disguises = st.lists(
+    st.sampled_from([*PIECES.split(), "k i l l", "6b 69 6c 6c 20 69 74", "kill it", "\n", *"    "]),
+    max_size=9,
+).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(disguises, disguises)
+def test_what_is_settled_stays_settled_in_disguise_too(text: str, more: str) -> None:
+    guard = Keywords(words=("kill", "kill it", "it", "密"))
+    place = guard.open_at(text)
+    assert 0 <= place <= len(text)
+    settled = [span for span in places(guard, text) if span[1] <= place]
+    crossing = [span for span in places(guard, text) if span[0] < place < span[1]]
+    before = [span for span in places(guard, text + more) if span[0] < place]
+    assert [span for span in before if span not in crossing] == settled
+
+
+def places(guard: Keywords, text: str) -> list[tuple[int, int]]:
+    [verdict] = run(guard.check([Content.of(text)]), local.send)
+    return sorted((f.span.start, f.span.end) for f in verdict.findings if f.span is not None)

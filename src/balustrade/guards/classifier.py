@@ -15,7 +15,7 @@ from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, RESPONSE_HARM, TO
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.shipped import SHIPPED, Description, describe
 from balustrade.text.normalise import normalise
-from balustrade.text.views import View, views
+from balustrade.text.views import View, disguise, views
 from balustrade.text.windows import windows
 
 ASKED = (HARM, *(hazard.name for hazard in HAZARDS), TOXICITY)
@@ -123,14 +123,21 @@ class Classifier(Spec, frozen=True):
         spoken = [(place, text) for place, text in enumerate(map(words, content.parts)) if text]
         for place, text in spoken:
             for view in self._read(text):
-                for start, end in windows(view.text, self.window, self.overlap):
+                for start, end, how in self._windows(view):
                     whole = end - start == len(view.text) and len(content.parts) == 1
                     span = None if whole else Span(place, *view.original(start, end))
-                    yield Piece(number, view.text[start:end], context, span, view.how)
+                    yield Piece(number, view.text[start:end], context, span, how)
         if len(spoken) > 1:
             for view in self._read(content.text):
-                for start, end in windows(view.text, self.window, self.overlap):
-                    yield Piece(number, view.text[start:end], context, None, view.how)
+                for start, end, how in self._windows(view):
+                    yield Piece(number, view.text[start:end], context, None, how)
+
+    def _windows(self, view: View) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+        """Cut a reading; of a further one only what it reads otherwise is judged again."""
+        for start, end in windows(view.text, self.window, self.overlap):
+            how = view.through(start, end)
+            if how or not view.how:
+                yield start, end, how
 
     def _read(self, text: str) -> list[View]:
         """Return the readings of a text that hold anything: invisible characters alone do not."""
@@ -158,7 +165,7 @@ class Classifier(Spec, frozen=True):
             Verdict(
                 self.name,
                 tuple(
-                    Finding(label, score, piece.span, note=_note(piece.how))
+                    Finding(label, score, piece.span, note=disguise(piece.how))
                     for label, (score, piece) in found.items()
                 ),
             )
@@ -175,10 +182,6 @@ class Classifier(Spec, frozen=True):
                 f"guard {self.name!r}: model {self.model!r} has no label {missing[0]!r}"
             )
         return chosen or list(enumerate(labels))
-
-
-def _note(how: tuple[str, ...]) -> str:
-    return f"read after undoing {', '.join(how)}" if how else ""
 
 
 @cache

@@ -12,11 +12,13 @@ from msgspec import Meta
 
 from balustrade.core.call import Flow, compute
 from balustrade.core.content import Content, kind, words
-from balustrade.core.errors import PatternError
+from balustrade.core.errors import ContentError, PatternError
 from balustrade.core.guard import TEXT, Latency
 from balustrade.core.spec import Spec
 from balustrade.core.verdict import Finding, Span, Verdict
-from balustrade.text.normalise import Normalised, normalise
+from balustrade.text.ending import FURTHEST, unsettled
+from balustrade.text.normalise import normalise
+from balustrade.text.views import View, disguise, views
 
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -40,10 +42,13 @@ class Keywords(Spec, frozen=True, dict=True):
     """Match whole words, without regard to case, as a reader sees them.
 
     A word of a script that is written without spaces matches inside running text. Disguised
-    letters (full width, look-alikes, invisible characters between) match too, unless `normalise`
-    is off.
+    letters (full width, look-alikes, invisible characters between) match too, and so do words
+    that are encoded, spaced out or in leetspeak, unless `normalise` is off. In a stream a run of
+    more than 2,048 characters is decoded only if it comes in one piece, and so is text in ROT13
+    or written backward, which shows in many words only.
 
-    Fails: never; text of any script and length is judged in one pass.
+    Fails: on a text of more than 4,000,000 characters, or one whose decoded copies grow without
+    measure, unless `normalise` is off; text of any script is judged in linear time.
     """
 
     words: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=100_000)]
@@ -68,8 +73,8 @@ class Keywords(Spec, frozen=True, dict=True):
 
     @property
     def reach(self) -> int:
-        """Whether a match begins a word shows in the character before it."""
-        return _DISGUISE
+        """Whether a match begins a word shows shortly before it."""
+        return _DISGUISE * _DISGUISE
 
     def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
         """Report every match with its place."""
@@ -77,13 +82,20 @@ class Keywords(Spec, frozen=True, dict=True):
 
     def open_at(self, text: str, /) -> int:
         """Return where the end begins that may yet grow into a match."""
-        start = max(len(text) - self._longest * _DISGUISE, 0)
-        read = normalise(text[start:]) if self.normalise else Normalised(text[start:])
-        tail = _lowered(read.text)
+        place = unsettled(text) if self.normalise else len(text)
+        start = max(place - self._longest * _DISGUISE, 0)
+        if start and self.normalise:
+            start = text.rfind(" ", max(start - FURTHEST, 0), start) + 1 or start
+        opened = (self._opened(view) for view in self._readings(text[start:place]))
+        return min([place, *(start + at for at in opened if at is not None)])
+
+    def _opened(self, view: View) -> int | None:
+        """Return where a word begins in the original that the reading ends in."""
+        tail = _lowered(view.text)
         for place in range(max(len(tail) - self._longest, 0), len(tail)):
             if tail[place:] in self._beginnings and _may_begin(tail, place):
-                return start + read.original(place, place + 1)[0]
-        return len(text)
+                return view.original(place, place + 1)[0]
+        return None
 
     @cached_property
     def _beginnings(self) -> frozenset[str]:
@@ -95,16 +107,31 @@ class Keywords(Spec, frozen=True, dict=True):
         return max(map(len, _spellings(self.words, self.normalise)))
 
     def _judge(self, batch: Sequence[Content]) -> list[Verdict]:
-        return [Verdict(self.name, tuple(self._findings(content))) for content in batch]
+        return [self._verdict(content) for content in batch]
+
+    def _verdict(self, content: Content) -> Verdict:
+        try:
+            return Verdict(self.name, tuple(self._findings(content)))
+        except ContentError as error:
+            return Verdict(self.name, error=str(error))
 
     def _findings(self, content: Content) -> Iterator[Finding]:
-        pattern = _compile(self.words, self.normalise)
         for number, part in enumerate(content.parts):
             if kind(part) in TEXT:
-                source = words(part)
-                read = normalise(source) if self.normalise else Normalised(source)
-                for start, end in _matches(pattern, read.text):
-                    yield Finding(self.category, 1.0, Span(number, *read.original(start, end)))
+                for (start, end), how in self._places(words(part)).items():
+                    yield Finding(self.category, 1.0, Span(number, start, end), note=disguise(how))
+
+    def _places(self, text: str) -> dict[tuple[int, int], tuple[str, ...]]:
+        """Return each place once, with what was undone to read it, as little as will do."""
+        pattern = _compile(self.words, self.normalise)
+        found: dict[tuple[int, int], tuple[str, ...]] = {}
+        for view in self._readings(text):
+            for start, end in _matches(pattern, view.text):
+                found.setdefault(view.original(start, end), view.through(start, end))
+        return found
+
+    def _readings(self, text: str) -> list[View]:
+        return views(text) if self.normalise else [View(text)]
 
 
 class _Place(NamedTuple):

@@ -13,14 +13,14 @@ from msgspec import Meta
 
 from balustrade.core.call import Flow, compute
 from balustrade.core.content import Content, kind, words
-from balustrade.core.errors import PatternError, UnknownNameError
+from balustrade.core.errors import ContentError, PatternError, UnknownNameError
 from balustrade.core.guard import TEXT, Latency
 from balustrade.core.spec import Probability, Spec
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.guards.entities import CATEGORIES, ENTITIES, NAMES
 from balustrade.guards.entities.entity import Candidate, Entity
 from balustrade.guards.entities.scan import Hit, Scanner, apart, scanner
-from balustrade.text.normalise import normalise
+from balustrade.text.views import disguise, views
 
 REACH = 256
 """Characters before a match that may decide whether it is one: a name such as `password:`."""
@@ -43,9 +43,11 @@ class Patterns(Spec, frozen=True, dict=True):
     """Report personal data and secrets with their places; the note names the kind of thing.
 
     What has a checksum is tested by it. Disguised text (full width, invisible characters) is read
-    as it appears too. Patterns run on RE2: the time is linear in the text, whatever the pattern.
+    as it appears too, and encoded text (base64, hexadecimal, URL encoding) as what it says.
+    Patterns run on RE2: the time is linear in the text, whatever the pattern.
 
-    Fails: on a text with more than 50,000 places that must be tested; such a text is refused.
+    Fails: on a text with more than 50,000 places that must be tested, of more than 4,000,000
+    characters, or whose decoded copies grow without measure; such a text is refused.
     """
 
     entities: tuple[str, ...] = ()
@@ -125,7 +127,13 @@ class Patterns(Spec, frozen=True, dict=True):
         return scanner(self._wanted)
 
     def _judge(self, batch: Sequence[Content]) -> list[Verdict]:
-        return [Verdict(self.name, tuple(self._findings(content))) for content in batch]
+        return [self._verdict(content) for content in batch]
+
+    def _verdict(self, content: Content) -> Verdict:
+        try:
+            return Verdict(self.name, tuple(self._findings(content)))
+        except ContentError as error:
+            return Verdict(self.name, error=str(error))
 
     def _findings(self, content: Content) -> Iterator[Finding]:
         for number, part in enumerate(content.parts):
@@ -133,26 +141,24 @@ class Patterns(Spec, frozen=True, dict=True):
                 continue
             for hit in self._hits(words(part)):
                 if hit.score >= self.min_score:
-                    yield Finding(
-                        hit.entity.category,
-                        hit.score,
-                        Span(number, hit.start, hit.end),
-                        note=hit.entity.title,
-                    )
+                    note = ", ".join(filter(None, (hit.entity.title, disguise(hit.how))))
+                    span = Span(number, hit.start, hit.end)
+                    yield Finding(hit.entity.category, hit.score, span, note=note)
 
     def _hits(self, text: str) -> list[Hit]:
         hits = self._scanner.scan(text)
-        if not self.normalise or text.isascii():
+        if not self.normalise:
             return hits
-        read = normalise(text)
-        if read.text == text:
-            return hits
-        disguised = [
-            hit._replace(start=start, end=end)
-            for hit in self._scanner.scan(read.text)
-            for start, end in (read.original(hit.start, hit.end),)
-        ]
-        return apart([*hits, *disguised])
+        more: list[Hit] = []
+        for view in views(text):
+            if view.is_guess or view.text == text:
+                # Letters put right by guessing would spoil numbers and codes.
+                continue
+            for hit in self._scanner.scan(view.text):
+                start, end = view.original(hit.start, hit.end)
+                how = view.through(hit.start, hit.end)
+                more.append(Hit(start, end, hit.score, hit.entity, how))
+        return apart([*hits, *more]) if more else hits
 
 
 def _run_at(text: str) -> int:

@@ -11,7 +11,11 @@ from urllib.parse import unquote_to_bytes
 
 from balustrade.text.rewrite import Change, Rewritten, rewrite
 
-_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{6,}(?:\r?\n[A-Za-z0-9+/_-]{8,})*={0,2}")
+_C = "[A-Za-z0-9+/_-]"
+_BASE64 = re.compile(
+    # Broken into lines as mail does it, which words never are, or in one line.
+    rf"(?<!{_C})(?:{_C}{{60,}}(?:\r?\n{_C}{{60,}})*(?:\r?\n(?:{_C}{{20,}}|{_C}{{2,}}=))?|{_C}{{6,}})={{0,2}}"
+)
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-fA-F]{2}[ :,]?){5,}(?![0-9A-Za-z])")
 _BINARY = re.compile(r"(?<![0-9])(?:[01]{8} ?){3,}(?![0-9])")
 _ESCAPES = re.compile(r"(?:\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\u\{[0-9a-fA-F]{1,6}\}){2,}")
@@ -19,6 +23,7 @@ _ESCAPE = re.compile(r"\\(?:x|u\{?)([0-9a-fA-F]+)\}?")
 _PERCENT = re.compile(
     r"(?<![A-Za-z0-9._~+-])(?:[A-Za-z0-9._~+-]*%[0-9a-fA-F]{2}){3,}[A-Za-z0-9._~+-]*"
 )
+_SIGNS = re.compile(r"(?:%[0-9a-fA-F]{2})+|\+")
 _ENTITY = r"&#(?:[0-9]{1,7}|[xX][0-9a-fA-F]{1,6});"
 _ENTITIES = re.compile(rf"(?:{_ENTITY}[A-Za-z0-9 ]?)+{_ENTITY}")
 _SHORT = 16
@@ -36,6 +41,11 @@ def _changes(text: str) -> Iterator[Change]:
             reading = decoder(match[0])
             if reading is not None and reading != match[0]:
                 yield Change(*match.span(), reading, how)
+    for match in _PERCENT.finditer(text):
+        if _percent(match[0]) is not None:
+            # Only the signs are replaced, so that letters that were plain keep their places.
+            for sign in _SIGNS.finditer(text, *match.span()):
+                yield Change(*sign.span(), _sign(sign[0]), "URL encoding")
 
 
 def _base64(run: str) -> str | None:
@@ -73,6 +83,10 @@ def _percent(run: str) -> str | None:
     return readable(unquote_to_bytes(run.replace("+", " ")))
 
 
+def _sign(run: str) -> str:
+    return unquote_to_bytes(run.replace("+", " ")).decode("utf-8", "replace")
+
+
 def _entities(run: str) -> str | None:
     return html.unescape(run)
 
@@ -81,7 +95,6 @@ _DECODERS: tuple[tuple[re.Pattern[str], str, Callable[[str], str | None]], ...] 
     (_HEX, "hexadecimal", _hex),
     (_BINARY, "binary", _binary),
     (_ESCAPES, "escape codes", _escapes),
-    (_PERCENT, "URL encoding", _percent),
     (_ENTITIES, "HTML entities", _entities),
     (_BASE64, "base64", _base64),
 )

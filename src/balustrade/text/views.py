@@ -16,7 +16,7 @@ from balustrade.core.errors import ContentError
 from balustrade.text.decode import decode
 from balustrade.text.evidence import Evidence, evidence
 from balustrade.text.hidden import reveal
-from balustrade.text.letters import backward, join_letters, rotate
+from balustrade.text.letters import GUESSED, backward, join_letters, rotate
 from balustrade.text.normalise import Layer, normalise
 from balustrade.text.rewrite import Rewritten
 
@@ -49,6 +49,11 @@ class View(Struct, frozen=True):
     def how(self) -> tuple[str, ...]:
         """What was undone, in order; empty for the folded text."""
         return tuple(dict.fromkeys(name for step in self.steps for name in step.how))
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether letters were put right, so that numbers and codes may have been spoilt."""
+        return not GUESSED.isdisjoint(self.how)
 
     def original(self, start: int, end: int) -> tuple[int, int]:
         """Return the span of the original that a span of this reading stands for.
@@ -107,6 +112,11 @@ def _decoded(latest: View, seen: Evidence, depth: int) -> list[View]:
         latest = decoded[0]
         seen = evidence(latest.text)
     return found
+
+
+def disguise(how: tuple[str, ...]) -> str:
+    """Return what was undone, as the note of a finding says it; empty if nothing was."""
+    return f"read through {', '.join(how)}" if how else ""
 
 
 def _add(view: View, rewritten: Rewritten | None) -> list[View]:

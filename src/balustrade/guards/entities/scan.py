@@ -33,6 +33,8 @@ class Hit(NamedTuple):
     end: int
     score: float
     entity: Entity
+    how: tuple[str, ...] = ()
+    """What was undone to read it."""
 
 
 class Scanner:
