@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 POLICY = """\
@@ -81,3 +84,38 @@ def balustrade(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[byte
         )
 
     return run
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Run `balustrade serve` with arguments until the test ends; returns its address."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str, **environment: str) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = ["-m", "balustrade", "serve", "--port", str(port), *arguments]
+        log = tmp_path / f"serve-{port}.log"
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=tmp_path,
+                stderr=errors,
+                env={**os.environ, **environment},
+            )
+        running.append(process)
+        deadline = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5)
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return f"http://127.0.0.1:{port}"
+        raise AssertionError(log.read_text())
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -127,6 +128,16 @@ def test_a_scan_asks_it_too(balustrade: Run, referee: Referee, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     written = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [row["action"] for row in written] == ["allow", "block"]
+
+
+def test_the_gateway_asks_it_under_the_same_names(
+    serve: Callable[..., str], referee: Referee
+) -> None:
+    there = {"BALUSTRADE_MODELS": f"referee={referee.url}", "BALUSTRADE_API_KEY": "not-a-secret"}
+    url = serve("--policy", "asks.toml", **there)
+    asked = httpx.post(f"{url}/v1/moderations", json={"input": ["Good morning", "You fool"]})
+    assert [result["flagged"] for result in asked.json()["results"]] == [False, True]
+    assert "Bearer not-a-secret" in referee.keys
 
 
 def test_an_answer_that_is_no_choice_fails_closed(balustrade: Run, referee: Referee) -> None:

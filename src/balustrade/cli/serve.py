@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from balustrade.core.registry import require
@@ -50,6 +51,9 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None:
             os.environ[f"BALUSTRADE_{name.upper()}"] = value
+    if options.policy is not None and Path(options.policy).is_file():
+        # What is typed here counts from here, what stands in the file from the file's folder.
+        os.environ["BALUSTRADE_POLICY"] = str(Path(options.policy).resolve())
     os.environ[CONFIG] = options.config
     settings = load(options.config)
     return serve(settings, lambda state: _banner(settings, state))

@@ -65,6 +65,9 @@ def serve(settings: Settings, ready: Callable[[State], None] | None = None) -> i
         server.run()
     except KeyboardInterrupt:
         return 130
+    except SystemExit:
+        # uvicorn ends the process with codes of its own where it cannot listen; it has said why.
+        return 1
     return 0 if server.started else 1
 
 

@@ -248,9 +248,32 @@ def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
         key = "BALUSTRADE_UPSTREAM_KEY"
         only = {"name": "default", "url": url, "default": True, "api_key_env": key}
         tree["upstreams"] = [only, *tree.get("upstreams", [])]
+    models = _models(environ)
+    if models:
+        tree["models"] = [*tree.get("models", []), *models]
 
+
+def _models(environ: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the models that the environment names, as `balustrade check` takes them too."""
+    found = []
+    for pair in environ.get(MODELS, "").split():
+        name, _, url = pair.partition("=")
+        if not name or not url.startswith(("http://", "https://")):
+            raise PolicyError(f"environment: {MODELS} expects NAME=URL, found {pair!r}")
+        key = MODEL_KEY if environ.get(MODEL_KEY) else ""
+        found.append({"name": name, "url": url, "api_key_env": key})
+    return found
+
+
+MODELS = "BALUSTRADE_MODELS"
+"""Models that guards may ask beside those of the file: `NAME=URL NAME=URL ...`."""
+
+MODEL_KEY = "BALUSTRADE_API_KEY"
+"""The key that is sent to them."""
 
 _NOT_SETTINGS = {
+    MODELS,
+    MODEL_KEY,
     "BALUSTRADE_UPSTREAM",
     "BALUSTRADE_UPSTREAM_KEY",
     "BALUSTRADE_TRACEBACK",
