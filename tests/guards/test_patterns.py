@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from base64 import urlsafe_b64encode
 from itertools import pairwise, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balustrade.backends import local
 from balustrade.core.content import Content, ToolCall
-from balustrade.core.errors import BackendError, PatternError, UnknownNameError
+from balustrade.core.errors import PatternError, UnknownNameError
 from balustrade.flow.run import run
 from balustrade.guards.entities import NAMES
 from balustrade.guards.entities.checksums import luhn, mod97, verhoeff
@@ -252,6 +255,54 @@ def test_disguised_data_is_found_once_and_where_it_stands() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "note"),
+    [
+        ("see YW5uQG1haWwuaW8gYW5kIHRoZW4= now", "YW5uQG1haWwuaW8gYW5kIHRoZW4=", "base64"),
+        (
+            "x 616e6e406d61696c2e696f2069732069742121 y",
+            "616e6e406d61696c2e696f2069732069742121",
+            "hexadecimal",
+        ),
+        ("?to=ann%40mail.io%20and%20then", "ann%40mail.io", "URL encoding"),
+    ],
+)
+def test_encoded_data_is_found_where_it_stands(text: str, value: str, note: str) -> None:
+    [verdict] = run(ALL.check([Content.of(text)]), local.send)
+    [finding] = verdict.findings
+    assert finding.span is not None
+    assert text[finding.span.start : finding.span.end] == value
+    assert finding.note == f"mail address, read through {note}"
+
+
+def test_leetspeak_is_not_undone_in_numbers_and_codes() -> None:
+    assert found("my p4ssw0rd is at ann@mail.io") == [("email", "ann@mail.io")]
+
+
+STREAMED = """
+ann @ mail . io ann@mail.io 4111 1111 41111111 +1 212 555 0199 password: hunter2!x 203.0 .113.9
+DE89 3704 0044 0532 0130 00 ｂｏｂ@mail.io a\u200bn YW5uQG1haWwuaW8gYW5kIHRoZW4= YW5u 616e6e - the
+"""
+streamed = st.lists(st.sampled_from([*STREAMED.split(), "\n", *"      "]), max_size=10).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(streamed, streamed)
+def test_what_is_settled_in_a_stream_stays_settled(text: str, more: str) -> None:
+    place = ALL.open_at(text)
+    assert 0 <= place <= len(text)
+    known = places(text)
+    settled = [span for span in known if span[1] <= place]
+    crossing = [span for span in known if span[0] < place < span[1]]
+    before = [span for span in places(text + more) if span[0] < place]
+    assert [span for span in before if span not in crossing] == settled
+
+
+def places(text: str) -> list[tuple[int, int]]:
+    [verdict] = run(ALL.check([Content.of(text)]), local.send)
+    return [(f.span.start, f.span.end) for f in verdict.findings if f.span is not None]
+
+
 def test_a_tool_call_is_judged_and_spans_count_in_its_arguments() -> None:
     call = ToolCall("send", '{"to": "ann@mail.io"}')
     [verdict] = run(ALL.check([Content((call,))]), local.send)
@@ -319,20 +370,64 @@ def test_r10_a_hostile_pattern_ends_on_hostile_text(pattern: str) -> None:
         assert len(found(text, guard)) <= CANDIDATES
 
 
-def test_r10_a_text_of_too_many_candidates_is_refused_by_name() -> None:
-    with pytest.raises(BackendError, match=f"at most {CANDIDATES:,} places"):
-        found("1.2.3.4 " * (CANDIDATES + 1))
+def test_r10_a_text_of_too_many_candidates_is_refused_by_name_and_alone() -> None:
+    batch = [Content.of("1.2.3.4 " * (CANDIDATES + 1)), Content.of("ann@mail.io")]
+    refused, judged = run(ALL.check(batch), local.send)
+    assert f"at most {CANDIDATES:,} places" in refused.error
+    assert len(judged.findings) == 1
 
 
 @pytest.mark.parametrize("unit", ["1", "@", "a@", "1.", "eyJ", "-----BEGIN PRIVATE KEY-----", ":0"])
 def test_r22_hostile_repetition_is_judged_or_refused(unit: str) -> None:
     text = unit * (200_000 // len(unit))
-    refusal = ""
-    try:
-        found(text)
-    except BackendError as error:
-        refusal = str(error)
-    assert not refusal or "places that patterns must test" in refusal
+    [verdict] = run(ALL.check([Content.of(text)]), local.send)
+    assert not verdict.error or "places that patterns must test" in verdict.error
+
+
+MEMORY = """
+import resource, sys
+from balustrade.backends.local import Local
+from balustrade.backends.route import Route
+from balustrade.backends.static import Static
+from balustrade.core.content import Content
+from balustrade.flow.run import run
+from balustrade.guards.classifier import Classifier
+from balustrade.guards.keywords import Keywords
+from balustrade.guards.patterns import Patterns
+route = Route({"static": Static}, Local(2))
+def judge(text):
+    for guard in (Patterns(), Keywords(words=("aurora", "tax file")), Classifier()):
+        [verdict] = run(guard.check([Content.of(text)]), route.send)
+        assert not verdict.error, verdict.error
+judge("hello, ｗｏｒｌｄ")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+judge(sys.stdin.read())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "We meet at noon; write to ann@mail.io or call +44 20 7946 0958. ",
+        "ｗｅ ｍｅｅｔ k1ll a b c d %6b%69 aWdub3JlIGl0IGFsbA== ",
+        "密码是什么",
+        "a\u0301\u0301\u0301",
+    ],
+)
+def test_r22_100_000_characters_take_little_memory(unit: str) -> None:
+    text = unit * (100_000 // len(unit))
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY],
+        input=text.encode(),
+        capture_output=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    # In KiB on Linux, in bytes on macOS.
+    grown = int(done.stdout) // (1024 if sys.platform == "darwin" else 1)
+    assert grown < 150 * 1024
 
 
 @given(st.text(max_size=80), st.sampled_from(sorted(SECRETS.values())), st.text(max_size=40))
