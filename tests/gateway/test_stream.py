@@ -290,3 +290,24 @@ def test_an_answer_the_client_gave_up_on_is_on_record(
         time.sleep(0.02)
     else:
         pytest.fail("the output stage's decision is not on record")
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_an_answer_that_went_out_is_known_when_it_comes_back(
+    gateway: Callable[..., str], script: Any, is_stream: bool
+) -> None:
+    message = {"role": "assistant", "content": "a fine day to you"}
+    whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    script.answer = lambda _p, _b: (
+        [*words("a fine day to you"), end(), DONE] if is_stream else whole
+    )
+    url = gateway()
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "one"}]
+    body = {"model": "m", "messages": messages, "stream": is_stream}
+    httpx.post(url + PATH, json=body, timeout=20)
+    messages += [message, {"role": "user", "content": "two"}]
+    httpx.post(url + PATH, json=body, timeout=20)
+
+    records = httpx.get(f"{url}/v1/decisions").json()["data"]
+
+    assert [record["stage"] for record in records] == ["output", "input"] * 2

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from balustrade.core.content import Content, Role, ToolCall, words
-from balustrade.core.decision import Decision
+from balustrade.core.decision import Action, Decision
 from balustrade.core.errors import BackendError, BalustradeError
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.growing import Growing
@@ -18,6 +18,7 @@ from balustrade.gateway.shapes import ChatChunk, ChunkChoice, Delta
 from balustrade.gateway.sse import DONE, Events, error_event, event
 from balustrade.gateway.toolcalls import OpenCalls
 from balustrade.gateway.wire import Tree, encode
+from balustrade.rails.pipeline import Outcome
 
 _decoder = msgspec.json.Decoder(ChatChunk)
 _any = msgspec.json.Decoder()
@@ -193,8 +194,18 @@ class ChatStream:
             if not alternative.is_done:
                 await self._call(index, alternative, call)
         if not alternative.is_done:
+            self._note(index)
             decision = max(alternative.decisions, key=lambda d: d.action, default=None)
             await self._close(index, alternative, encode(why), decision)
+
+    def _note(self, index: int) -> None:
+        """Have the one answer, of words alone, known when it comes back in the conversation."""
+        judged = self._texts.line(Key(index, "content")).judged
+        if judged is None or self._left > 1 or len(self._alternatives[index].decisions) > 1:
+            return
+        if judged.decision.action <= Action.FLAG and not len(self._exchange.vault):
+            said = Content(judged.turn.content.parts, Role.ASSISTANT)
+            self._exchange.pipeline.note(self._seen, said, Outcome((judged,)))
 
     async def _end_words(self, index: int, alternative: Alternative) -> None:
         if not len(alternative.calls):

@@ -101,9 +101,15 @@ def answer(message: AnswerMessage) -> list[Placed]:
 def _content(message: ChatMessage, number: int, hosts: Sequence[str]) -> Content:
     role = _ROLE[message.role]
     text = message.content
-    if isinstance(text, str) and role is not Role.ASSISTANT:
+    if isinstance(text, str) and _is_plain(message):
         return Content((Text(text),), role)
     return Content(tuple(placed.part for placed in _parts(message, number, hosts)), role)
+
+
+def _is_plain(message: ChatMessage) -> bool:
+    return not (
+        message.tool_calls or message.function_call or message.refusal or message.reasoning_content
+    )
 
 
 def _parts(message: ChatMessage, number: int, hosts: Sequence[str] | None) -> Iterator[Placed]:

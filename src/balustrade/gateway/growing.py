@@ -8,13 +8,13 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from balustrade.core.content import Content, Role, Text
+from balustrade.core.content import Content, Role, Stage, Text
 from balustrade.core.decision import Decision
 from balustrade.gateway.exchange import Exchange
 from balustrade.policy.vault import Unmasker
 from balustrade.rails.pipeline import scratch
 from balustrade.rails.progress import Piece, Progress
-from balustrade.rails.turns import REACH
+from balustrade.rails.turns import REACH, Judged, Turn
 
 K = TypeVar("K", bound=Hashable)
 
@@ -34,6 +34,8 @@ class Line(Struct):
     unmasker: Unmasker | None
     seen: list[str]
     is_open: bool = True
+    judged: Judged | None = None
+    """The text as it came and what was decided of it, once it has ended."""
 
     @property
     def settled(self) -> int:
@@ -127,5 +129,6 @@ class Growing(Generic[K]):
 
     def _note(self, line: Line, decision: Decision) -> None:
         content = Content((Text("".join(line.seen)),), Role.ASSISTANT, self._history)
+        line.judged = Judged(Turn(0, 0, Stage.OUTPUT, content), decision)
         self._exchange.decided(decision, content, self._started)
         line.seen.clear()

@@ -62,23 +62,20 @@ class Reader(Generic[T]):
         Only what we read is looked into; the names in a tool's schema are the client's own.
         """
         known = self._known
-        open_: list[tuple[object, str]] = [(tree, "")]
+        open_: list[Any] = [tree]
         while open_:
-            here, where = open_.pop()
-            if isinstance(here, list):
-                open_ += ((inner, f"{where}[{number}]") for number, inner in enumerate(here))
-                continue
-            if not isinstance(here, dict):
-                continue
-            for name, inner in here.items():
-                if name in known:
-                    if isinstance(inner, dict | list):
-                        open_.append((inner, name if not where else f"{where}.{name}"))
-                elif name.casefold() in known:
-                    raise unreadable(
-                        f"unknown field {name!r}; did you mean {name.casefold()!r}?",
-                        f"{where}.{name}" if where else name,
-                    )
+            here = open_.pop()
+            if type(here) is list:
+                open_ += here
+            elif type(here) is dict:
+                for name, inner in here.items():
+                    if name in known:
+                        if type(inner) is dict or type(inner) is list:
+                            open_.append(inner)
+                    elif name.casefold() in known:
+                        raise unreadable(
+                            f"unknown field {name!r}; did you mean {name.casefold()!r}?", name
+                        )
 
 
 def unreadable(message: str, param: str | None = None) -> HttpError:

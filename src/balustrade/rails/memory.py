@@ -41,6 +41,7 @@ class Memory:
     def __init__(self, size: int = 20_000) -> None:
         self._size = size
         self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._passed: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -51,6 +52,19 @@ class Memory:
         if known is not None:
             self._known.move_to_end(key)
         return known
+
+    def has_passed(self, conversation: bytes) -> bool:
+        """Whether a whole conversation went on as it came; asked before its messages are."""
+        if conversation not in self._passed:
+            return False
+        self._passed.move_to_end(conversation)
+        return True
+
+    def passed(self, conversation: bytes) -> None:
+        """Keep that a conversation went on as it came."""
+        self._passed[conversation] = None
+        if len(self._passed) > self._size:
+            self._passed.popitem(last=False)
 
     def remember(self, key: bytes, known: Known) -> None:
         """Keep the verdicts, unless a guard failed or found more than is worth keeping."""
@@ -82,6 +96,11 @@ def keys(messages: Sequence[Content]) -> list[bytes]:
         else:
             made.append(_digest(message, request))
     return made
+
+
+def whole(messages: Sequence[Content]) -> bytes:
+    """Return the key of a conversation; many messages cost little more than one."""
+    return blake2b(_encode(messages), digest_size=16).digest()
 
 
 def _digest(message: Content, request: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from balustrade.core.errors import GuardError
 from balustrade.flow.gather import gather
 from balustrade.policy.vault import Vault
 from balustrade.rails.build import Rails
-from balustrade.rails.memory import Known, Memory, keys
+from balustrade.rails.memory import Known, Memory, keys, whole
 from balustrade.rails.stream import Stream
 from balustrade.rails.turns import REACH, Judged, Turn, answer_turns, new_from, turns
 
@@ -87,11 +87,15 @@ class Pipeline:
             vault: Where reversible redaction keeps the originals of this request.
         """
         start = new_from(messages)
-        names = keys(messages)
+        is_known = start > 0 and self._memory.has_passed(whole(messages[:start]))
+        first = start if is_known else 0
+        # A message is keyed with the request it follows; of a known conversation, only that one.
+        since = _last_request(messages, first)
+        names = dict(enumerate(keys(messages[since:]), since))
         fresh: list[Turn] = []
         recalled: list[Judged] = []
-        for number, message in enumerate(messages):
-            if message.role in self._trusted:
+        for number in range(first, len(messages)):
+            if messages[number].role in self._trusted:
                 continue
             known = self._memory.recall(names[number]) if number < start else None
             if known is None:
@@ -101,6 +105,10 @@ class Pipeline:
         judged = yield from self.judge(fresh, vault)
         self._remember(judged, names)
         stopped = [judge for judge in recalled if judge.decision.action.stops]
+        if not recalled and all(map(_passed, judged)):
+            self._memory.passed(whole(messages))
+            if start and not is_known:
+                self._memory.passed(whole(messages[:start]))
         return Outcome((*stopped, *judged), _changes((*recalled, *judged)))
 
     def answers(
@@ -127,8 +135,10 @@ class Pipeline:
         if outcome.stops or outcome.changes:
             return
         last = next((m for m in reversed(messages) if m.role is Role.USER), None)
-        names = keys([answer] if last is None else [last, answer])
-        self._remember(outcome.judged, {judge.turn.message: names[-1] for judge in outcome.judged})
+        name = keys([answer] if last is None else [last, answer])[-1]
+        self._remember(outcome.judged, {judge.turn.message: name for judge in outcome.judged})
+        if self._memory.has_passed(whole(messages)) and all(map(_passed, outcome.judged)):
+            self._memory.passed(whole([*messages, answer]))
 
     def call(self, messages: Sequence[Content], call: Content, vault: Vault) -> Flow[Outcome]:
         """Judge one tool call of an answer that is still being written."""
@@ -169,9 +179,7 @@ class Pipeline:
             decisions.update(zip(slots, column, strict=True))
         return [Judged(turn, decisions[slot]) for slot, turn in enumerate(batch)]
 
-    def _remember(
-        self, judged: Sequence[Judged], names: Sequence[bytes] | dict[int, bytes]
-    ) -> None:
+    def _remember(self, judged: Sequence[Judged], names: Mapping[int, bytes]) -> None:
         if len(judged) == 1:
             turn, decision = judged[0].turn, judged[0].decision
             known = Known(decision.action <= Action.FLAG, (decision.verdicts,))
@@ -195,6 +203,23 @@ def scratch(messages: Sequence[Content], vault: Vault) -> Vault:
     if len(vault):
         own.reserve(words(part) for message in messages for part in message.parts)
     return own
+
+
+def _last_request(messages: Sequence[Content], before: int) -> int:
+    """Return the number of the last user's message before a place, or 0."""
+    for number in range(before - 1, -1, -1):
+        if messages[number].role is Role.USER:
+            return number
+    return 0
+
+
+def _passes(decision: Decision) -> bool:
+    """Whether what was judged goes on as it came, and every guard could judge it."""
+    return decision.action <= Action.FLAG and not decision.failed
+
+
+def _passed(judge: Judged) -> bool:
+    return _passes(judge.decision)
 
 
 def _changes(judged: Sequence[Judged]) -> tuple[Change, ...]:
