@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -361,6 +365,41 @@ def test_a_call_that_is_cancelled_gives_its_place_back() -> None:
             assert (await post(asked)).status == 200
 
     asyncio.run(go())
+
+
+def test_an_upstream_over_tls_is_believed_only_with_its_certificate(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl on the PATH")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async def go() -> tuple[int, HttpError]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        once = Retries(attempts=1)
+        known = UpstreamSpec("known", url, ca_file=str(certificate), retries=once)
+        reply = await post(Upstream(known, Metrics()))
+        with pytest.raises(HttpError) as raised:
+            await post(Upstream(UpstreamSpec("unknown", url, retries=once), Metrics()))
+        server.close()
+        return reply.status, raised.value
+
+    status, error = asyncio.run(go())
+    assert status == 200
+    assert error.status == 502
+    assert "certificate" in error.message
 
 
 def test_models_are_found_by_name_then_prefix_then_default() -> None:

@@ -184,6 +184,7 @@ class App:
             headers = [
                 (b"content-type", answer.media_type),
                 (b"cache-control", b"no-cache"),
+                (b"x-accel-buffering", b"no"),
                 *answer.headers,
                 *self._headers(request),
             ]

@@ -17,10 +17,11 @@ its task with."""
 
 
 class Bounds:
-    """How large a head may be; set once, before the server starts."""
+    """How large and how slow a head may be; set once, before the server starts."""
 
     header_bytes = 65_536
     url_bytes = 8_192
+    header_seconds = 10.0
 
 
 class Protocol(HttpToolsProtocol):
@@ -34,11 +35,33 @@ class Protocol(HttpToolsProtocol):
 
     _head_size = 0
     _refusal: tuple[int, str] | None = None
+    _patience: asyncio.TimerHandle | None = None
+    _is_in_head = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the first head its time."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(Bounds.header_seconds, self._give_up)
+
+    def data_received(self, data: bytes) -> None:
+        """Give a head that comes in pieces its time; one that comes whole needs no timer."""
+        super().data_received(data)
+        if self._is_in_head and self._patience is None:
+            self._patience = self.loop.call_later(Bounds.header_seconds, self._give_up)
+
+    def on_headers_complete(self) -> None:
+        """End the wait for the head."""
+        self._is_in_head = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        super().on_headers_complete()
 
     def on_message_begin(self) -> None:
         """Start counting."""
         super().on_message_begin()
         self.began = time.perf_counter()
+        self._is_in_head = True
         self._head_size = 0
         self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]  # not on the wire
 
@@ -69,10 +92,17 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what is being done for a client that has gone."""
         super().connection_lost(exc)
+        if self._patience is not None:
+            self._patience.cancel()
         running = self.running
         if running is not None and self.cycle is not None and not self.cycle.response_complete:
             running.cancel()
         self.running = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        self._refusal = (408, f"no request arrived within {Bounds.header_seconds:g} s")
+        self.send_400_response("")
 
     def _refuse(self, status: int, message: str) -> None:
         self._refusal = (status, message)

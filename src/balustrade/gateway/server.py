@@ -105,6 +105,7 @@ def _options(settings: Settings) -> dict[str, Any]:
 def _bound(settings: Settings) -> None:
     Bounds.header_bytes = settings.limits.header_bytes
     Bounds.url_bytes = settings.limits.url_bytes
+    Bounds.header_seconds = settings.limits.header_seconds
 
 
 async def _opened(state: State) -> Callable[[], Awaitable[None]]:

@@ -85,7 +85,6 @@ class UpstreamSpec(Spec, frozen=True):
     """Open at once at most; more requests wait for `timeouts.connect`."""
 
     max_answer_mb: Megabytes = 64
-    max_event_mb: Megabytes = 1
     verify_tls: bool = True
     ca_file: str = ""
 
@@ -113,6 +112,9 @@ class Limits(Spec, frozen=True):
     body_mb: Megabytes = 10
     header_bytes: Annotated[int, Meta(ge=1024, le=1_048_576)] = 65_536
     url_bytes: Annotated[int, Meta(ge=256, le=1_048_576)] = 8_192
+    header_seconds: Positive = 10.0
+    """How long a request's head may take to arrive, also on a connection that says nothing."""
+
     body_seconds: Positive = 60.0
     """How long a body may take to arrive."""
 

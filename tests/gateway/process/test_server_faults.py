@@ -205,6 +205,31 @@ def test_an_endless_url_is_refused(plain: Any) -> None:
     assert status == 414
 
 
+@pytest.mark.parametrize("start", [b"", b"GET /healthz HTTP/1.1\r\nhost: x\r\n"])
+def test_a_head_that_never_ends_is_not_waited_for(serve: Callable[..., Any], start: bytes) -> None:
+    gateway = serve("limits.header_seconds = 0.2")
+    with socket.create_connection(("127.0.0.1", gateway.port), 10) as connection:
+        connection.sendall(start)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_connection_kept_open_longer_than_a_head_may_take_is_served(
+    serve: Callable[..., Any],
+) -> None:
+    gateway = serve("limits.header_seconds = 0.2")
+    with httpx.Client(base_url=gateway.url) as client:
+        for _ in range(2):
+            assert client.get("/healthz").status_code == 200
+            time.sleep(0.4)
+        stream = client.get("/healthz").extensions["network_stream"]
+        first = stream.get_extra_info("client_addr")
+        again = client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr")
+    assert first == again
+
+
 def test_a_body_of_fifty_megabytes_is_refused(plain: Any) -> None:
     answer = httpx.post(f"{plain.url}/v1/moderations", content=b"x" * 50_000_000, timeout=30)
     assert answer.status_code == 413
