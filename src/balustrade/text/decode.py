@@ -6,7 +6,7 @@ import html
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from urllib.parse import unquote_to_bytes
 
 from balustrade.text.rewrite import Change, Rewritten, rewrite
@@ -30,17 +30,24 @@ _SHORT = 16
 _LETTERS = 0.6
 
 
-def decode(text: str) -> Rewritten | None:
-    """Return the text with every encoded run that hides readable text decoded in its place."""
-    return rewrite(text, _changes(text))
+def decode(text: str, encodings: Collection[str]) -> Rewritten | None:
+    """Return the text with every run in these encodings that hides readable text decoded."""
+    return rewrite(text, _changes(text, encodings))
 
 
-def _changes(text: str) -> Iterator[Change]:
+def _changes(text: str, encodings: Collection[str]) -> Iterator[Change]:
     for pattern, how, decoder in _DECODERS:
+        if how not in encodings:
+            continue
         for match in pattern.finditer(text):
             reading = decoder(match[0])
             if reading is not None and reading != match[0]:
                 yield Change(*match.span(), reading, how)
+    if "URL encoding" in encodings:
+        yield from _signs(text)
+
+
+def _signs(text: str) -> Iterator[Change]:
     for match in _PERCENT.finditer(text):
         if _percent(match[0]) is not None:
             # Only the signs are replaced, so that letters that were plain keep their places.

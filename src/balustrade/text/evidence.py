@@ -7,12 +7,18 @@ from typing import Any, NamedTuple
 
 import re2
 
-_ENCODED = (
-    r"[A-Za-z0-9+/_-]{16}|[A-Za-z0-9+/_-]{6}==?|(?:[0-9a-fA-F]{2}[ :,]?){5}|(?:[01]{8} ?){3}|"
-    r"\\[xu]\{?[0-9a-fA-F]{2}|%[0-9a-fA-F]{2}|&#[0-9xX]"
-)
+_ENCODED = {
+    "base64": r"[A-Za-z0-9+/_-]{16}|[A-Za-z0-9+/_-]{6}==?",
+    "hexadecimal": r"(?:[2-9a-fA-F][0-9a-fA-F][ :,]?){5}",
+    "binary": r"(?:[01]{8} ?){3}",
+    "escape codes": r"\\[xu]\{?[0-9a-fA-F]{2}",
+    "URL encoding": r"%[0-9a-fA-F]{2}",
+    "HTML entities": r"&#[0-9xX]",
+}
 _SPELT = (
-    r"[A-Za-z][013457@$!|8]{1,2}[A-Za-z]|\b[013457$@8]{1,2}[A-Za-z]{2}|[a-z][@$]\b|"
+    r"[A-Za-z][0134578$!|]{1,2}[A-Za-z]|\b[0134578]{1,2}[A-Za-z]{2}|"
+    # Not in a mail address.
+    r"[A-Za-z]@[A-Za-z]{1,8}(?:[^\w.@-]|$)|"
     r"\pL(?:[ \t.*|,/~•·_-]{1,2}\pL){3}"
 )
 _TURNED = (
@@ -24,22 +30,33 @@ _TURNED = (
 class Evidence(NamedTuple):
     """Whether something of a kind may be there."""
 
-    encoded: bool
+    encoded: frozenset[str]
+    """The encodings whose signs are there."""
     spelt: bool
     turned: bool
 
 
 def evidence(text: str) -> Evidence:
     """Look for what each kind of disguise cannot do without."""
-    raw = text.encode("utf-8", "surrogatepass")
-    found = _compiled().Match(raw) or ()
-    return Evidence(0 in found, 1 in found, 2 in found)
+    found = _compiled().Match(text.encode("utf-8", "surrogatepass"))
+    return _read(tuple(found)) if found else _ANYTHING
+
+
+@cache
+def _read(found: tuple[int, ...]) -> Evidence:
+    encoded = frozenset(name for number, name in enumerate(_ENCODED) if number in found)
+    return Evidence(encoded, len(_ENCODED) in found, len(_ENCODED) + 1 in found)
+
+
+_ANYTHING = Evidence(frozenset(_ENCODED), spelt=True, turned=True)
 
 
 @cache
 def _compiled() -> Any:  # noqa: ANN401 - re2 has no types
     known = re2.Set.SearchSet()
-    for pattern in (_ENCODED, _SPELT, _TURNED):
+    for pattern in (*_ENCODED.values(), _SPELT, _TURNED):
         known.Add(pattern)
+    # The empty pattern always matches: no answer at all means that memory ran out.
+    known.Add("")
     known.Compile()
     return known

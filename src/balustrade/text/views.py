@@ -105,7 +105,7 @@ def views(text: str, depth: int = DEPTH) -> list[View]:
 def _decoded(latest: View, seen: Evidence, depth: int) -> list[View]:
     found: list[View] = []
     while seen.encoded and len(found) < depth:
-        decoded = _add(latest, decode(latest.text))
+        decoded = _add(latest, decode(latest.text, seen.encoded))
         if not decoded:
             break
         found += decoded
