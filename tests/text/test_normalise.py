@@ -119,3 +119,9 @@ def test_a_span_reads_as_the_folded_span_does(text: str) -> None:
 @given(st.text(st.characters(max_codepoint=126, exclude_categories=["Cc"]), max_size=80))
 def test_plain_ascii_comes_back_as_the_same_object(text: str) -> None:
     assert normalise(text).text is text
+
+
+@pytest.mark.parametrize("tail", ["ж", " ж раssword"])
+def test_r10_a_long_latin_word_beside_another_script_is_read_in_linear_time(tail: str) -> None:
+    text = "a" * 1_000_000 + tail
+    assert normalise(text).text.startswith("a" * 1_000_000)

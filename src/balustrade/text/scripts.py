@@ -47,7 +47,11 @@ def _script(name: str) -> Script:
     return Script(
         re.compile(f"[{letters}]"),
         re.compile(f"(?![{alike}\u0387\u037e])[{letters}]"),
-        re.compile(f"[{_LATIN}{_MARKS}]*[{letters}][{_LATIN}{_MARKS}{letters}]*"),
+        # Begins where a word does: else every letter of a long one would be tried as its first.
+        re.compile(
+            f"(?<![{_LATIN}{_MARKS}{letters}])"
+            f"[{_LATIN}{_MARKS}]*[{letters}][{_LATIN}{_MARKS}{letters}]*"
+        ),
         to_latin,
         FROM_LATIN[name],
     )
