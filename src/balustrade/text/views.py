@@ -27,7 +27,7 @@ DEPTH = 3
 """How many times a text is decoded, what was decoded before included."""
 
 GROWTH = 4
-"""All further readings together have at most so many times the characters of the text."""
+"""All readings but the first have together at most so many times the characters of the text."""
 
 _SPARE = 65_536
 
@@ -90,11 +90,12 @@ def views(text: str, depth: int = DEPTH) -> list[View]:
     seen = evidence(found[-1].text)
     if len(found) == 1 and not any(seen):
         return found
-    found += _decoded(found[-1], seen, depth)
+    _decode(text, found, seen, depth)
     latest = found[-1]
     seen = evidence(latest.text)
     if seen.spelt:
         found += _add(latest, join_letters(latest.text))
+    _expect_bounded(text, found)
     if seen.turned:
         for turned in (rotate(latest.text), *backward(latest.text)):
             found += _add(latest, turned)
@@ -102,16 +103,15 @@ def views(text: str, depth: int = DEPTH) -> list[View]:
     return found
 
 
-def _decoded(latest: View, seen: Evidence, depth: int) -> list[View]:
-    found: list[View] = []
-    while seen.encoded and len(found) < depth:
-        decoded = _add(latest, decode(latest.text, seen.encoded))
+def _decode(text: str, found: list[View], seen: Evidence, depth: int) -> None:
+    """Add readings with ever more decoded, up to the depth."""
+    for _ in range(depth):
+        _expect_bounded(text, found)
+        decoded = _add(found[-1], decode(found[-1].text, seen.encoded)) if seen.encoded else []
         if not decoded:
             break
         found += decoded
-        latest = decoded[0]
-        seen = evidence(latest.text)
-    return found
+        seen = evidence(found[-1].text)
 
 
 def disguise(how: tuple[str, ...]) -> str:
