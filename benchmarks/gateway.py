@@ -171,17 +171,22 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def cost(port: int, pid: int, data: bytes, count: int) -> float:
-    """Return the CPU milliseconds that a chat request takes, with 32 clients."""
-    clients = [Client(port) for _ in range(32)]
+async def cost(port: int, pid: int, count: int, *, streamed: bool) -> float:
+    """Return the CPU milliseconds that a chat request or a stream takes."""
+    many = 8 if streamed else 32
+    data = body("words-64", stream=True) if streamed else body("words-20")
 
-    async def work(client: Client) -> None:
-        for _ in range(count // 32):
-            await client.ask(CHAT, data)
+    async def work() -> None:
+        client = Client(port)
+        for _ in range(count // many):
+            if streamed:
+                await client.stream(CHAT, data)
+            else:
+                await client.ask(CHAT, data)
 
     before = cpu_seconds(pid)
-    await asyncio.gather(*map(work, clients))
-    return (cpu_seconds(pid) - before) * 1000 / (count // 32 * 32)
+    await asyncio.gather(*(work() for _ in range(many)))
+    return (cpu_seconds(pid) - before) * 1000 / (count // many * many)
 
 
 def share(times: list[float], part: float) -> float:
@@ -263,10 +268,13 @@ def measure(pid: int, bare_pid: int, seconds: float, requests: int) -> None:
     rates = [uvloop.run(throughput(port, CHAT, data, 32, seconds)) for port in ports.values()]
     row("chat, 32 clients, requests/s", *(f"{rate:,.0f}" for rate, _ in rates))
     row("… p99 ms", *(f"{p99 * 1e3:.1f}" for _, p99 in rates))
-    used = [uvloop.run(cost(*where, data, 4000)) for where in ((BARE, bare_pid), (GATEWAY, pid))]
+    where = ((BARE, bare_pid), (GATEWAY, pid))
+    used = [uvloop.run(cost(*each, 4000, streamed=False)) for each in where]
     row("… CPU ms a request", "", *(f"{each:.3f}" for each in used))
     many = [uvloop.run(streams(port, 8, seconds)) for port in ports.values()]
     row("64-word streams/s, 8 clients", *(f"{rate:,.0f}" for rate in many))
+    used = [uvloop.run(cost(*each, 400, streamed=True)) for each in where]
+    row("… CPU ms a stream", "", *(f"{each:.3f}" for each in used))
     first = [uvloop.run(first_token(port, "words-64", 100)) for port in ports.values()]
     row("time to first token, ms", *(f"{t * 1e3:.2f}" for t in first))
     slow = [uvloop.run(first_token(port, "slow-5", 20)) for port in ports.values()]

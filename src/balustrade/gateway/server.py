@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -113,11 +114,24 @@ async def _opened(state: State) -> Callable[[], Awaitable[None]]:
     state.reloader = reloader
     reloader.start()
     await state.warm()
+    _tidy()
 
     async def closed() -> None:
         reloader.stop()
 
     return closed
+
+
+def _tidy() -> None:
+    """Keep the collector of cycles away from what lives as long as the process.
+
+    Guards, tables and modules are never garbage, and a request leaves few cycles, so looking for
+    them every 700 allocations costs a tenth of the CPU of a chat request (508, 523 and 542 µs
+    against 454, 452 and 480).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 class _Lines(logging.Formatter):
