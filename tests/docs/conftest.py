@@ -32,7 +32,7 @@ class Servers:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._ports = {start: free_port() for start in SHOWN}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -50,13 +50,13 @@ class Servers:
         command = command.replace(UPSTREAM, f"python {shlex.quote(f'{ROOT}/examples/upstream.py')}")
         # The shell becomes the server, so that signals reach it.
         command = re.sub(r"^((?:\w+=\S* )*)", r"\1exec ", self.here(command))
-        log = self._folder / f"{SHOWN[start]}.log"
+        log = self.folder / f"{SHOWN[start]}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 ["bash", "-euc", command],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=self._folder,
+                cwd=self.folder,
                 env=self.environment(),
             )
         self._running[start] = process
@@ -84,7 +84,7 @@ class Servers:
             capture_output=True,
             text=True,
             check=False,
-            cwd=self._folder,
+            cwd=self.folder,
             env=self.environment(),
         )
 

@@ -1,7 +1,8 @@
 """What the documentation shows is what happens: its code blocks are run, its outputs compared.
 
 Each page is run from top to bottom in a folder of its own:
-- `python` blocks are executed, in one namespace a page;
+- `python` blocks are executed, in one namespace a page, again from the first when more follow
+  after a command;
 - blocks with `title="NAME"` are written to the file of that name, not executed;
 - `console` blocks: lines after `$ ` are commands, and those after a `\\` at a line's end; the lines
   below, if any, are their output, in which `...` stands for anything, and a line `...` for any
@@ -64,23 +65,36 @@ def name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs, blocks(page)))], ids=name)
-def test_every_code_block_does_what_the_page_says(
-    page: Path, tmp_path: Path, servers: Servers
-) -> None:
-    is_served = page.read_text().startswith("---\nserver: true\n---\n")
-    if is_served and not shutil.which("curl"):
+def test_every_code_block_does_what_the_page_says(page: Path, servers: Servers) -> None:
+    if is_served(page) and not shutil.which("curl"):
         pytest.skip("the page shows commands of curl, which is not installed")
-    code: list[str] = []
+    code = ""
+    is_due = False
     for block in blocks(page):
-        if block.title:
-            (tmp_path / block.title).write_text(servers.here(block.body))
-        elif block.language == "python":
-            code.append("\n" * (block.line - 1 - "".join(code).count("\n")) + block.body)
-            python("".join(code), page, servers)
-        elif block.language == "console":
-            console(block, page, servers)
-        elif block.language == "shell" and is_served:
-            servers.start(block.body)
+        if block.language == "python" and not block.title:
+            code += "\n" * (block.line - 1 - code.count("\n")) + block.body
+            is_due = True
+            continue
+        if is_due and block.language in {"console", "shell"}:
+            python(code, page, servers)
+            is_due = False
+        perform(block, page, servers)
+    if is_due:
+        python(code, page, servers)
+
+
+def is_served(page: Path) -> bool:
+    return page.read_text().startswith("---\nserver: true\n---\n")
+
+
+def perform(block: Block, page: Path, servers: Servers) -> None:
+    """Do what a block that is no Python says."""
+    if block.title:
+        (servers.folder / block.title).write_text(servers.here(block.body))
+    elif block.language == "console":
+        console(block, page, servers)
+    elif block.language == "shell" and is_served(page):
+        servers.start(block.body)
 
 
 def python(code: str, page: Path, servers: Servers) -> None:
