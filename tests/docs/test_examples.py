@@ -182,3 +182,18 @@ def test_an_example_without_a_server_runs(example: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_example_of_a_client_is_guarded_by_the_gateway(servers: Servers) -> None:
+    servers.start("python examples/upstream.py --port 9000")
+    servers.start("BALUSTRADE_UPSTREAM=http://127.0.0.1:9000/v1 balustrade serve")
+    url = servers.here("http://127.0.0.1:8080/v1")
+    done = servers.run([sys.executable, str(ROOT / "examples" / "chat.py"), "--url", url])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "allow: How do I bake bread without yeast?",
+        "redact: My card is [CARD], please book it.",
+        "block: I'm sorry, but I can't help with that.",
+        "the river runs past old mills and quiet [CARD] gardens where people rest at noon and talk",
+        "(stop)",
+    ]
