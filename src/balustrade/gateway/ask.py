@@ -52,6 +52,9 @@ class Question:
     async def whole(self, tree: Tree) -> bytes:
         """Return the whole answer; what was decided before is on record even if there is none."""
         exchange = self._exchange
+        if exchange.state.in_flight <= 1:
+            # A core that only waits for the model has time to write; a busy one writes once.
+            exchange.record_meanwhile()
         try:
             reply = await self._upstream.post(exchange.request, self._path, self._body(tree))
         except HttpError:
@@ -62,8 +65,17 @@ class Question:
     async def stream(self, tree: Tree) -> AsyncGenerator[bytes, None]:
         """Return the answer while it comes, once it begins; what was decided is on record."""
         exchange = self._exchange
-        await exchange.record()
-        flowing = await self._upstream.stream(exchange.request, self._path, self._body(tree))
+        exchange.record_meanwhile()
+        try:
+            flowing = await self._upstream.stream(exchange.request, self._path, self._body(tree))
+        except HttpError:
+            await exchange.record()
+            raise
+        try:
+            await exchange.record()
+        except BaseException:
+            await flowing.pieces.aclose()
+            raise
         return flowing.pieces
 
     def _body(self, tree: Tree) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -62,6 +63,7 @@ class Exchange:
         self.pipeline = pipeline_for(state, self.rails)
         self._send = state.sender(self.pipeline.timeout)
         self._waiting: list[Recorded] = []
+        self._writing: asyncio.Task[None] | None = None
         self._ids: dict[int, tuple[Decision, str]] = {}
         self._told: tuple[Decision, str] | None = None
 
@@ -99,8 +101,23 @@ class Exchange:
             self._told = (decision, known.id)
         return known.id
 
+    def record_meanwhile(self) -> None:
+        """Begin to put what was decided on record while something else is waited for.
+
+        `record` waits for the end of it, and raises what went wrong.
+        """
+        if self._waiting and self._writing is None:
+            self._writing = asyncio.ensure_future(self._write())
+            self._writing.add_done_callback(_seen)
+
     async def record(self) -> None:
         """Put what was decided on record; a response may leave once this has returned."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+        await self._write()
+
+    async def _write(self) -> None:
         if self._waiting:
             events, self._waiting = self._waiting, []
             await self.state.audit.record(events, self.rails.document.audit)
@@ -168,3 +185,9 @@ def told(decision: Decision, identifier: str) -> dict[str, str]:
         "rule": decision.rule,
         "stage": decision.stage,
     }
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Take note of a failure, which nobody waits for any more if the request failed otherwise."""
+    if not task.cancelled():
+        task.exception()
