@@ -136,8 +136,9 @@ async def streams(port: int, clients: int, seconds: float) -> float:
         client = Client(port)
         while time.perf_counter() < end:
             _, pieces = await client.stream(CHAT, data)
-            if b"[DONE]" not in pieces[-1][1]:
-                raise RuntimeError("a stream was not complete")
+            tail = b"".join(piece for _, piece in pieces[-2:])
+            if b"[DONE]" not in tail:
+                raise RuntimeError(f"port {port}: a stream was not complete: {tail[-300:]!r}")
             count += 1
 
     began = time.perf_counter()
