@@ -66,11 +66,11 @@ def segments(texts: Sequence[str]) -> Segments:
     joined = _START + (_END + _START).join(texts) + _END
     chars = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + len(_START) + len(_END)
-    firsts = np.cumsum(lengths) - lengths
+    firsts = lengths.cumsum() - lengths
     size = len(chars)
     powers, inverses = _powers(size)
     prefix = np.zeros(size + 1, np.uint64)
-    np.cumsum(chars * powers[:size], out=prefix[1:])
+    (chars * powers[:size]).cumsum(out=prefix[1:])
     begins, ends = _words(chars)
     words = (prefix[ends] - prefix[begins]) * inverses[begins]
     hashes = np.zeros(len(ORDERS) * size + SEQUENCES * len(words), np.uint64)
@@ -85,7 +85,7 @@ def segments(texts: Sequence[str]) -> Segments:
     base = len(ORDERS) * size
     opens = chars[begins] == ord(_START[0])
     _sequences(words, opens, hashes[base:])
-    word_firsts = np.searchsorted(begins, firsts)
+    word_firsts = begins.searchsorted(firsts)
     starts = np.empty((KINDS, len(texts)), np.int64)
     np.add(firsts, size * _CHAR_KINDS, out=starts[: len(ORDERS)])
     np.add(word_firsts, base + len(words) * _WORD_KINDS, out=starts[len(ORDERS) :])

@@ -26,6 +26,12 @@ from balustrade.core.taxonomy import RESPONSE_HARM
 BLOCK = 16_384
 """Characters hashed at once: a block's arrays stay in the second-level cache (measured)."""
 
+REMEMBERED = 512
+"""Short texts whose reading as a request is kept, because their answers are judged next."""
+
+SHORT = 2_000
+"""Characters a text may have to be kept."""
+
 ON_LOOP = 20_000
 """Characters that may be judged on the event loop: about a millisecond's work."""
 
@@ -41,6 +47,7 @@ class Static:
     def __init__(self, name: str = "static", folder: Path = shipped.HERE) -> None:
         self._name = name
         self._folder = folder
+        self._read: dict[str, float] = {}
 
     def send(self, calls: tuple[Call, ...], /) -> list[Reply]:
         """Answer each call, in order; a call that cannot be answered is a `Failed`."""
@@ -62,22 +69,37 @@ class Static:
         """
         logits = self.logits(texts, contexts)
         slopes, offsets = self._calibration
-        with np.errstate(over="ignore"):
-            return (1.0 / (1.0 + np.exp(-(logits * slopes + offsets)))).astype(np.float32)
+        # No float32 tells e**-700 from zero, and e**710 would overflow.
+        against = np.minimum(-(logits * slopes + offsets), 700.0)
+        return (1.0 / (1.0 + np.exp(against))).astype(np.float32)
 
     def logits(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> NDArray[np.float64]:
         """Return what the heads say before calibration, shape (texts, heads)."""
         description, table = self._model
         scales, biases = self._scales
         asked = [slot for slot, context in enumerate(contexts) if context]
-        # One pass for texts and contexts: its fixed cost is most of that of a single text.
-        folded = [fold(text) for text in (*texts, *(contexts[slot] for slot in asked))]
-        pooled = _pool(table, folded)
+        folded = [fold(text) for text in texts]
+        requests = [fold(contexts[slot]) for slot in asked]
+        fresh = [request for request in dict.fromkeys(requests) if request not in self._read]
+        # One pass for texts and requests: its fixed cost is most of that of a single text.
+        pooled = _pool(table, [*folded, *fresh])
         logits = pooled[: len(texts), : len(biases)] * scales[: len(biases)] + biases
         if asked:
-            read = pooled[len(texts) :, -1] * scales[-1]
-            logits[asked, description.labels.index(RESPONSE_HARM)] += read
+            known = dict(zip(fresh, pooled[len(texts) :, -1].tolist(), strict=True))
+            read = [known[r] if r in known else self._read[r] for r in requests]
+            answers = description.labels.index(RESPONSE_HARM)
+            logits[asked, answers] += np.array(read) * scales[-1]
+        else:
+            self._remember(folded, pooled[:, -1].tolist())
         return logits
+
+    def _remember(self, folded: Sequence[str], read: Sequence[float]) -> None:
+        """Keep what short texts say as requests: one comes back when its answer is judged."""
+        for text, value in zip(folded[:REMEMBERED], read, strict=False):
+            if len(text) <= SHORT:
+                self._read[text] = value
+        while len(self._read) > REMEMBERED:
+            self._read.pop(next(iter(self._read)), None)
 
     def _answer(self, call: Call) -> Reply:
         if not isinstance(call, Classify):
@@ -113,7 +135,7 @@ def _pool(table: Table, folded: Sequence[str]) -> NDArray[np.float64]:
     pooled = np.empty((len(folded), table.columns))
     for first, last in _blocks(folded):
         sums, counts = table.sums(folded[first:last])
-        pooled[first:last] = (sums / np.sqrt(counts)[:, :, None]).sum(axis=0)
+        np.add.reduce(sums / np.sqrt(counts)[:, :, None], axis=0, out=pooled[first:last])
     return pooled
 
 

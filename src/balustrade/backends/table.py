@@ -64,7 +64,7 @@ class Table:
             totals = np.add.reduceat(totals, owners, axis=0)
         totals -= 128 * sizes[:, None]
         kinds = totals.reshape(GROUPS, KINDS // GROUPS, -1, self.columns)
-        pooled: NDArray[np.int64] = kinds.sum(axis=1)
+        pooled: NDArray[np.int64] = np.add.reduce(kinds, axis=1)
         return pooled
 
 
@@ -72,12 +72,12 @@ def _lanes(
     starts: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut segments into lanes; return the first lane of each segment, and where lanes begin."""
-    if sizes.max() <= LANE:
+    if np.maximum.reduce(sizes) <= LANE:
         return starts, starts
     pieces = -(-sizes // LANE)
-    owners = np.cumsum(pieces) - pieces
-    place = np.arange(pieces.sum()) - np.repeat(owners, pieces)
-    return owners, np.repeat(starts, pieces) + LANE * place
+    owners = pieces.cumsum() - pieces
+    place = np.arange(int(np.add.reduce(pieces))) - owners.repeat(pieces)
+    return owners, starts.repeat(pieces) + LANE * place
 
 
 def unpack(data: bytes) -> NDArray[np.int8]:

@@ -98,6 +98,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "proxy_headers": False,
         "timeout_keep_alive": settings.limits.keep_alive,
         "timeout_graceful_shutdown": settings.drain,
     }
