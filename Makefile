@@ -48,7 +48,7 @@ bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-json=benchmarks/results.json
 
 docs: setup
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 guard: setup
 	$(BIN)/python -m balustrade.train.static --data $(SHARED)/data/dev --out src/balustrade/shipped
