@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -62,8 +63,10 @@ async def judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> by
         decision = exchange.decision
         assert decision is not None
         raise exchange.error(decision)
+    # What is remembered serves the next turn; this one's answer need not wait for it.
+    loop = asyncio.get_running_loop()
     for content, outcome in zip(contents, outcomes, strict=True):
-        pipeline.note(seen, content, outcome)
+        loop.call_soon(pipeline.note, seen, content, outcome)
     tree: Tree = _any.decode(data)
     is_new = _strip(tree)
     for choice, parts, outcome in zip(tree["choices"], placed, outcomes, strict=True):
