@@ -165,7 +165,17 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("text", [*HOSTILE.values(), "".join(HOSTILE.values())])
+def test_every_disguise_at_once_is_refused_in_words() -> None:
+    with pytest.raises(ContentError, match="encoded many times over"):
+        views("".join(HOSTILE.values()))
+
+
+def test_signs_that_stand_for_many_letters_are_refused_before_they_are_folded() -> None:
+    with pytest.raises(ContentError, match="made of compound signs"):
+        views("\ufdfa" * 200_000)
+
+
+@pytest.mark.parametrize("text", HOSTILE.values())
 def test_hostile_text_is_read_within_its_bounds(text: str) -> None:
     found = views(text)
     assert len(found) <= 10

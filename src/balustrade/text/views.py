@@ -8,6 +8,7 @@ in what.
 
 from __future__ import annotations
 
+import unicodedata
 from bisect import bisect_right
 
 from msgspec import Struct
@@ -26,7 +27,7 @@ LONGEST = 4_000_000
 DEPTH = 3
 """How many times a text is decoded, what was decoded before included."""
 
-GROWTH = 4
+GROWTH = 2
 """All readings but the first have together at most so many times the characters of the text."""
 
 _SPARE = 65_536
@@ -84,6 +85,7 @@ def views(text: str, depth: int = DEPTH) -> list[View]:
         raise ContentError(
             f"expected a text of at most {LONGEST:,} characters, found {len(text):,}"
         )
+    _expect_short_when_folded(text)
     found = [_folded(View(text))]
     if not text.isascii():
         found += _add(View(text), reveal(text))
@@ -146,3 +148,19 @@ def _expect_bounded(text: str, found: list[View]) -> None:
             f"expected readings of at most {most:,} characters of a text of {len(text):,}, "
             f"found {size:,}: it is encoded many times over"
         )
+
+
+def _expect_short_when_folded(text: str) -> None:
+    """Refuse a long text of signs that each stand for many letters, before it is folded."""
+    if len(text) <= _SPARE or text.isascii():
+        return
+    most = GROWTH * len(text) + _SPARE
+    size = 0
+    for start in range(0, len(text), _SPARE):
+        # Piece by piece, so that what is refused is refused before it has been folded whole.
+        size += len(unicodedata.normalize("NFKC", text[start : start + _SPARE]))
+        if size > most:
+            raise ContentError(
+                f"expected a text of {len(text):,} characters to fold to at most {most:,}, "
+                "found more: it is made of compound signs"
+            )
