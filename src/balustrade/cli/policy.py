@@ -16,6 +16,7 @@ from balustrade.core.errors import PolicyError
 from balustrade.policy.document import Case, Document
 from balustrade.policy.load import load, presets, read
 from balustrade.rails.build import Rails
+from balustrade.rails.describe import stages
 from balustrade.rails.lint import lint
 
 POLICY = "a policy file, or a preset by name"
@@ -137,29 +138,11 @@ def _sentence(number: int, case: Case, found: str) -> str:
 
 
 def _summary(rails: Rails) -> dict[str, Any]:
-    stages = {
-        stage.value: {
-            "guards": [
-                {"name": guard.name, "latency": guard.latency.name.lower()} for guard in rail.guards
-            ],
-            "rules": [
-                {
-                    "name": rule.name,
-                    "category": rule.category,
-                    "threshold": rule.limit,
-                    "action": rule.action,
-                }
-                for rule in rail.policy.rules
-            ],
-        }
-        for stage in Stage
-        if (rail := rails.at(stage)).guards or rail.policy.rules
-    }
     return {
         "name": rails.document.name,
         "policy": rails.revision,
         "latency": rails.latency.name.lower(),
-        "stages": stages,
+        "stages": stages(rails),
         "warnings": lint(rails),
     }
 

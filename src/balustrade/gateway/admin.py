@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from balustrade import __version__
-from balustrade.core.content import Stage
 from balustrade.core.errors import BalustradeError
 from balustrade.gateway.http import Answer, HttpError, Request
 from balustrade.gateway.state import State
 from balustrade.gateway.upstream import Upstream
 from balustrade.rails.build import Rails
+from balustrade.rails.describe import stages
 from balustrade.verify.record import Record
 
 STARTED = int(time.time())
@@ -97,30 +97,12 @@ async def decisions(state: State, request: Request) -> Answer:
 
 def described(rails: Rails) -> dict[str, Any]:
     """Return what is in force: guards, rules and thresholds of each stage."""
-    stages = {
-        stage.value: {
-            "guards": [
-                {"name": guard.name, "latency": guard.latency.name.lower()} for guard in rail.guards
-            ],
-            "rules": [
-                {
-                    "name": rule.name,
-                    "category": rule.category,
-                    "threshold": rule.limit,
-                    "action": rule.action,
-                }
-                for rule in rail.policy.rules
-            ],
-        }
-        for stage in Stage
-        if (rail := rails.at(stage)).guards or rail.policy.rules
-    }
     return {
         "name": rails.document.name,
         "revision": rails.revision,
         "latency": rails.latency.name.lower(),
         "audit": rails.document.audit,
-        "stages": stages,
+        "stages": stages(rails),
     }
 
 

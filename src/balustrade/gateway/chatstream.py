@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,11 +11,12 @@ from msgspec import Struct
 
 from balustrade.core.content import Content, Role, ToolCall, words
 from balustrade.core.decision import Action, Decision
-from balustrade.core.errors import BackendError, BalustradeError
+from balustrade.core.errors import BackendError
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.growing import Growing
+from balustrade.gateway.relay import Relay
 from balustrade.gateway.shapes import ChatChunk, ChunkChoice, Delta
-from balustrade.gateway.sse import DONE, Events, error_event, event
+from balustrade.gateway.sse import DONE, event
 from balustrade.gateway.toolcalls import OpenCalls
 from balustrade.gateway.wire import Tree, encode
 from balustrade.rails.pipeline import Outcome
@@ -48,7 +49,7 @@ class Alternative(Struct):
     is_done: bool = False
 
 
-class ChatStream:
+class ChatStream(Relay):
     """Judge one streamed chat answer.
 
     Text leaves as soon as it is judged, so its chunks are not those of upstream; put together
@@ -63,52 +64,16 @@ class ChatStream:
     """
 
     def __init__(self, exchange: Exchange, seen: Sequence[Content], count: int) -> None:
+        super().__init__()
         self._exchange = exchange
         self._seen = seen
         self._left = count
         self._texts: Growing[Key] = Growing(exchange, seen)
         self._alternatives: dict[int, Alternative] = {}
         self._pending: dict[Key, str] = {}
-        self._out: list[bytes] = []
         self._head = b""
         self._usage: Tree = {}
         """What the answer cost so far, where upstream says so beside its words."""
-
-        self._is_over = False
-
-    async def run(self, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-        """Yield what may leave of what upstream sends; upstream is closed in every case."""
-        events = Events()
-        try:
-            async for piece in pieces:
-                for incoming in events.feed(piece):
-                    await self._take(incoming.data)
-                    if self._is_over:
-                        break
-                await self._flush()
-                if self._is_over:
-                    await pieces.aclose()
-                    yield b"".join(self._out)
-                    return
-                if self._out:
-                    yield b"".join(self._out)
-                    self._out.clear()
-            raise BackendError("upstream ended its stream before its answer was complete")
-        except BalustradeError as error:
-            yield await self._broken_off(error)
-        finally:
-            await pieces.aclose()
-            if not self._is_over:
-                await self._settle()
-
-    async def _broken_off(self, error: BalustradeError) -> bytes:
-        """Return the event that ends a stream which cannot go on."""
-        try:
-            await self._settle()
-        except BalustradeError as second:
-            error = second
-        self._is_over = True
-        return error_event(str(error))
 
     async def _settle(self) -> None:
         """Put on record what was judged of an answer that broke off."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
 
 from balustrade.core.content import Content
 from balustrade.core.decision import Decision
-from balustrade.core.errors import BackendError, BalustradeError
+from balustrade.core.errors import BackendError
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.growing import Growing
-from balustrade.gateway.sse import DONE, Events, error_event, event
+from balustrade.gateway.relay import Relay
+from balustrade.gateway.sse import DONE, event
 from balustrade.gateway.wire import Tree, encode
 
 
@@ -35,7 +36,7 @@ _any = msgspec.json.Decoder()
 _NOT_CONSTANT = {"choices", "usage", "obfuscation"}
 
 
-class CompletionStream:
+class CompletionStream(Relay):
     """Judge a streamed completion, each alternative for itself; log-probabilities are left out.
 
     Args:
@@ -45,6 +46,7 @@ class CompletionStream:
     """
 
     def __init__(self, exchange: Exchange, seen: Sequence[Content], count: int) -> None:
+        super().__init__()
         self._exchange = exchange
         self._left = count * len(seen)
         self._texts: list[Growing[int]] = [Growing(exchange, [prompt]) for prompt in seen]
@@ -52,38 +54,6 @@ class CompletionStream:
         self._done: set[int] = set()
         self._base: Tree = {}
         self._usage: Tree = {}
-        self._out: list[bytes] = []
-        self._is_over = False
-
-    async def run(self, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-        """Yield what may leave of what upstream sends; upstream is closed in every case."""
-        events = Events()
-        try:
-            async for piece in pieces:
-                for incoming in events.feed(piece):
-                    await self._take(incoming.data)
-                    if self._is_over:
-                        await pieces.aclose()
-                        yield b"".join(self._out)
-                        return
-                if self._out:
-                    yield b"".join(self._out)
-                    self._out.clear()
-            raise BackendError("upstream ended its stream before its answer was complete")
-        except BalustradeError as error:
-            self._is_over = True
-            yield error_event(str(await self._settled(error)))
-        finally:
-            await pieces.aclose()
-            if not self._is_over:
-                await self._settle()
-
-    async def _settled(self, error: BalustradeError) -> BalustradeError:
-        try:
-            await self._settle()
-        except BalustradeError as second:
-            return second
-        return error
 
     async def _settle(self) -> None:
         for texts in self._texts:

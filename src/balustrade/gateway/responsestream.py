@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from balustrade.core.content import Content, Role, Text, ToolCall, words
 from balustrade.core.decision import Decision
-from balustrade.core.errors import BackendError, BalustradeError
+from balustrade.core.errors import BackendError
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.growing import Growing, Released
 from balustrade.gateway.items import call_field, call_of, is_call, leaves
-from balustrade.gateway.sse import Events, error_event, event
+from balustrade.gateway.relay import Relay
+from balustrade.gateway.sse import event
 from balustrade.gateway.wire import Tree, encode, put
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ _BEGINS = {"response.created", "response.in_progress", "response.queued"}
 _BARE = {"type", "item_id", "output_index", "sequence_number", "content_index", "summary_index"}
 
 
-class ResponseStream:
+class ResponseStream(Relay):
     """Judge one streamed response.
 
     Words leave as soon as they are judged; a call is sent whole once it is judged. What upstream
@@ -58,6 +59,7 @@ class ResponseStream:
     def __init__(
         self, exchange: Exchange, seen: Sequence[Content], keep: Callable[[str], None]
     ) -> None:
+        super().__init__()
         self._exchange = exchange
         self._seen = seen
         self._keep = keep
@@ -66,39 +68,7 @@ class ResponseStream:
         self._calls: dict[int, str] = {}
         self._held: dict[int, Tree] = {}
         self._response: Tree = {}
-        self._out: list[bytes] = []
         self._number = 0
-        self._is_over = False
-
-    async def run(self, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-        """Yield what may leave of what upstream sends; upstream is closed in every case."""
-        events = Events()
-        try:
-            async for piece in pieces:
-                for incoming in events.feed(piece):
-                    await self._take(incoming.data)
-                    if self._is_over:
-                        await pieces.aclose()
-                        yield b"".join(self._out)
-                        return
-                if self._out:
-                    yield b"".join(self._out)
-                    self._out.clear()
-            raise BackendError("upstream ended its stream before its answer was complete")
-        except BalustradeError as error:
-            self._is_over = True
-            yield error_event(str(await self._settled(error)))
-        finally:
-            await pieces.aclose()
-            if not self._is_over:
-                await self._settle()
-
-    async def _settled(self, error: BalustradeError) -> BalustradeError:
-        try:
-            await self._settle()
-        except BalustradeError as second:
-            return second
-        return error
 
     async def _settle(self) -> None:
         await self._texts.finish(self._texts.open)
