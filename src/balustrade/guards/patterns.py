@@ -27,6 +27,7 @@ REACH = 256
 
 _BLOCK = re.compile(r"-----BEGIN[^-]{0,40}(?:-(?!----END)[^-]*)*\Z|-{1,5}\Z|-----B[A-Z ]{0,40}\Z")
 _RUN = re.compile(r"[!-~\u2000-\u206f\uff01-\uff5e\U0001d400-\U0001d7ff]*")
+_WORD_BEGUN = re.compile(r"[a-z]{3,}\Z")
 _PLAIN = re.compile(r"[(\"']?[A-Za-z]?[a-z']+(?:-[a-z]+)*[,.;!?)\"']*\Z")
 
 
@@ -96,14 +97,16 @@ class Patterns(Spec, frozen=True, dict=True):
         """Return where the end begins that may yet grow into a match.
 
         Open is the last unbroken run of characters, and before it every word that is not plain:
-        numbers, codes and names with signs in them may be the first half of something. With
-        patterns of the author's own, which may hold any words, the last `REACH` characters are.
+        numbers, codes and names with signs in them may be the first half of something, unless
+        three small letters have begun a word since. With patterns of the author's own, which may
+        hold any words, the last `REACH` characters are open.
         """
         if self.custom:
             return max(len(text) - REACH, 0)
         block = _BLOCK.search(text)
         place = _run_at(text)
-        while place:
+        # Nothing known goes on after a gap with a word of small letters.
+        while place and not _WORD_BEGUN.match(text, place):
             least = max(place - REACH, 0)
             before = text[least:place].rstrip()
             start = _run_at(before)
