@@ -153,9 +153,8 @@ class Patterns(Spec, frozen=True, dict=True):
         if not self.normalise:
             return hits
         more: list[Hit] = []
-        for view in views(text):
-            if view.is_guess or view.text == text:
-                # Letters put right by guessing would spoil numbers and codes.
+        for view in views(text, guesses=False):
+            if view.text == text:
                 continue
             for hit in self._scanner.scan(view.text):
                 start, end = view.original(hit.start, hit.end)

@@ -35,9 +35,6 @@ _WORDS = re.compile(
 _ENOUGH = 3
 _BACK = "writing backward"
 
-GUESSED = frozenset({"leetspeak", "letters set apart", "ROT13", _BACK})
-"""What is read by how likely it is, not by the rules of an encoding."""
-
 
 def join_letters(text: str) -> Rewritten | None:
     """Return the text with leetspeak spelt out and letters set apart joined into words."""

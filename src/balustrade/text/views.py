@@ -17,7 +17,7 @@ from balustrade.core.errors import ContentError
 from balustrade.text.decode import decode
 from balustrade.text.evidence import Evidence, evidence
 from balustrade.text.hidden import reveal
-from balustrade.text.letters import GUESSED, backward, join_letters, rotate
+from balustrade.text.letters import backward, join_letters, rotate
 from balustrade.text.normalise import Layer, normalise
 from balustrade.text.rewrite import Rewritten
 
@@ -51,11 +51,6 @@ class View(Struct, frozen=True):
         """What was undone, in order; empty for the folded text."""
         return tuple(dict.fromkeys(name for step in self.steps for name in step.how))
 
-    @property
-    def is_guess(self) -> bool:
-        """Whether letters were put right, so that numbers and codes may have been spoilt."""
-        return not GUESSED.isdisjoint(self.how)
-
     def original(self, start: int, end: int) -> tuple[int, int]:
         """Return the span of the original that a span of this reading stands for.
 
@@ -75,8 +70,13 @@ class View(Struct, frozen=True):
         return tuple(dict.fromkeys(reversed(how)))
 
 
-def views(text: str, depth: int = DEPTH) -> list[View]:
+def views(text: str, depth: int = DEPTH, *, guesses: bool = True) -> list[View]:
     """Return the readings of a text, the folded one first.
+
+    Args:
+        text: What to read.
+        depth: How many times it is decoded at most.
+        guesses: Whether letters are put right too, which spoils numbers and codes.
 
     Raises:
         ContentError: The text is longer than `LONGEST`, or its readings grow beyond `GROWTH`.
@@ -94,6 +94,9 @@ def views(text: str, depth: int = DEPTH) -> list[View]:
         return found
     _decode(text, found, seen, depth)
     latest = found[-1]
+    if not guesses:
+        _expect_bounded(text, found)
+        return found
     seen = evidence(latest.text)
     if seen.spelt:
         found += _add(latest, join_letters(latest.text))
