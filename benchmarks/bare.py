@@ -46,6 +46,21 @@ class Proxy:
             await send({"type": "http.response.body"})
             return
         headers = {"content-type": "application/json"}
+        try:
+            await self._pass_on(scope, body, headers, start, send)
+        except aiohttp.ServerDisconnectedError:
+            # The upstream closed a kept connection as it was taken up: nothing has left yet.
+            await self._pass_on(scope, body, headers, start, send)
+
+    async def _pass_on(
+        self,
+        scope: Message,
+        body: bytes,
+        headers: dict[str, str],
+        start: Message,
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        assert self.session is not None
         async with self.session.request(
             scope["method"], self.upstream + scope["path"], data=body, headers=headers
         ) as answer:
