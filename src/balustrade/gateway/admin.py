@@ -9,12 +9,12 @@ import msgspec
 
 from balustrade import __version__
 from balustrade.core.errors import BalustradeError
+from balustrade.gateway.audit import may_see
 from balustrade.gateway.http import Answer, HttpError, Request
 from balustrade.gateway.state import State
 from balustrade.gateway.upstream import Upstream
 from balustrade.rails.build import Rails
 from balustrade.rails.describe import stages
-from balustrade.verify.record import Record
 
 STARTED = int(time.time())
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
@@ -80,7 +80,7 @@ async def model(state: State, request: Request) -> Answer:
 async def decision(state: State, request: Request) -> Answer:
     """Return the record of one decision."""
     found = state.audit.find(request.params["id"])
-    if found is None or not _may_see(request, found):
+    if found is None or not may_see(request.key, found):
         raise HttpError(404, "no decision has that id", code="decision_not_found", param="id")
     return Answer.of(found)
 
@@ -90,7 +90,7 @@ async def decisions(state: State, request: Request) -> Answer:
     limit = _number(request, "limit", 50)
     before = _number(request, "before", 0) or None
     rows = state.audit.latest(min(limit, _MOST), before)
-    seen = [record for _, record in rows if _may_see(request, record)]
+    seen = [record for _, record in rows if may_see(request.key, record)]
     after = rows[-1][0] if rows else None
     return Answer.of({"object": "list", "data": seen, "before": after})
 
@@ -137,15 +137,6 @@ async def _asked(request: Request, upstream: Upstream) -> list[str]:
         return [each.id for each in msgspec.json.decode(reply.body, type=_Models).data]
     except (BalustradeError, msgspec.DecodeError, UnicodeDecodeError):
         return []
-
-
-def _may_see(request: Request, record: Record) -> bool:
-    key = request.key
-    if key is None or key.admin:
-        return True
-    if key.tenant:
-        return record.tenant == key.tenant
-    return record.key == key.name
 
 
 def _number(request: Request, name: str, default: int) -> int:

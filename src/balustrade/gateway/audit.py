@@ -13,6 +13,7 @@ from balustrade.core.content import Content
 from balustrade.core.decision import Decision
 from balustrade.core.errors import BalustradeError, StoreError
 from balustrade.core.facts import Facts
+from balustrade.gateway.auth import Key
 from balustrade.gateway.http import HttpError, Request
 from balustrade.gateway.metrics import Metrics
 from balustrade.gateway.settings import AuditSpec
@@ -158,6 +159,15 @@ def facts(request: Request, model: str = "", micros: int = 0, *, degraded: bool 
         key.tenant if key else "",
         degraded,
     )
+
+
+def may_see(key: Key | None, record: Record) -> bool:
+    """Whether a caller may read a record: its tenant's, or its own where it has no tenant."""
+    if key is None or key.admin:
+        return True
+    if key.tenant:
+        return record.tenant == key.tenant
+    return record.key == key.name
 
 
 def _written(each: Judged, keep: Keep) -> Record:

@@ -9,13 +9,14 @@ from urllib.parse import parse_qs
 
 from balustrade.core.content import Content, Role, Stage, Text, ToolCall
 from balustrade.core.errors import BalustradeError
+from balustrade.gateway.audit import may_see
 from balustrade.gateway.auth import Key
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, HttpError, Request
 from balustrade.gateway.ui import pages
 from balustrade.gateway.ui.markup import POLICY_HEADER
 from balustrade.rails.turns import Turn
-from balustrade.verify.record import Record
+from balustrade.verify.record import Record, decode
 
 if TYPE_CHECKING:
     from balustrade.gateway.state import State
@@ -83,7 +84,7 @@ async def rows(state: State, request: Request) -> Answer:
 async def decision(state: State, request: Request) -> Answer:
     """Show one decision."""
     record = state.audit.find(request.params["id"])
-    if record is None or not _may_see(request.key, record):
+    if record is None or not may_see(request.key, record):
         raise HttpError(404, "no such decision is on record", code="not_found")
     return _page(pages.decision(record))
 
@@ -147,16 +148,9 @@ def _content(asked: pages.Asked) -> Content:
             return Content((ToolCall("playground", asked.text),), Role.ASSISTANT, history)
 
 
-def _may_see(key: Key | None, record: Record) -> bool:
-    if key is None or key.admin:
-        return True
-    return record.tenant == key.tenant if key.tenant else record.key == key.name
-
-
 def _position(state: State, identifier: str, key: Key | None) -> int | None:
     entry = state.audit.log.find(identifier) if identifier else None
-    record = state.audit.find(identifier) if entry else None
-    return entry.position if entry and record and _may_see(key, record) else None
+    return entry.position if entry and may_see(key, decode(entry.data)) else None
 
 
 def _visible(state: State, key: Key | None, limit: int, before: int | None) -> list[Record]:
@@ -164,7 +158,7 @@ def _visible(state: State, key: Key | None, limit: int, before: int | None) -> l
     found: list[Record] = []
     for _ in range(10):
         page = state.audit.latest(limit, before)
-        found += [record for _, record in page if _may_see(key, record)]
+        found += [record for _, record in page if may_see(key, record)]
         if len(page) < limit or len(found) >= limit:
             break
         before = page[-1][0]
