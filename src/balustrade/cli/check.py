@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,9 @@ from balustrade.core.errors import ContentError
 from balustrade.policy.explain import explain, problems
 from balustrade.policy.model import Fired, Policy
 from balustrade.verify.identity import new_id
+
+if TYPE_CHECKING:
+    from balustrade.rails.explanation import Explanation
 
 EPILOG = """exit codes: 0 the text may go on (allow, flag, redact), 2 it is stopped (regenerate,
 escalate, block), 1 it could not be judged at all"""
@@ -38,7 +41,16 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type privat
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--explain", action="store_true", help="say why; adds 'rule', 'why', 'text' to JSON"
+        "--explain",
+        action="store_true",
+        help="say why, which words carried it, and what known examples are like it; adds 'rule', "
+        "'why', 'text' and 'explanation' to JSON",
+    )
+    parser.add_argument(
+        "--examples",
+        metavar="FILE",
+        type=Path,
+        help="known examples for --explain, as JSONL, in place of our own",
     )
     parser.set_defaults(run=run)
 
@@ -49,25 +61,55 @@ def run(options: argparse.Namespace) -> int:
     stage = Stage(options.stage)
     rail = rails_of(options.policy).at(stage)
     content = content_of(text, stage, options.request, options.tool)
-    [decision] = Judge(rail, options.model)([content])
-    show(decision, rail.policy, content, as_json=options.json, explained=options.explain)
-    return exit_code(decision.action)
+    judge = Judge(rail, options.model)
+    if not options.explain:
+        [decision] = judge([content])
+        show(Shown(decision, rail.policy, content), as_json=options.json)
+        return exit_code(decision.action)
+    shown = explained(judge, content, options.examples)
+    show(shown, as_json=options.json)
+    return exit_code(shown.decision.action)
 
 
-def show(
-    decision: Decision, policy: Policy, content: Content, *, as_json: bool, explained: bool
-) -> None:
+class Shown(NamedTuple):
+    """A decision, and what is shown with it."""
+
+    decision: Decision
+    policy: Policy
+    content: Content
+    is_explained: bool = False
+    explanation: Explanation | None = None
+
+
+def explained(judge: Judge, content: Content, path: Path | None = None) -> Shown:
+    """Judge a content, and say what stands behind the decision.
+
+    Args:
+        judge: What judges.
+        content: What is judged.
+        path: A file of known examples; our own if absent.
+    """
+    from balustrade.cli.explained import examples
+
+    known = examples(path)
+    [decision] = judge([content])
+    explanation = judge.explain(content, decision, known)
+    return Shown(decision, judge.rail.policy, content, True, explanation)
+
+
+def show(shown: Shown, *, as_json: bool) -> None:
     """Print a decision, as JSON or for a person."""
     number = new_id()
     if not as_json:
-        _report(decision, policy, content, number, explained)
+        _report(shown, number)
         return
-    form = answer(decision, number)
-    if explained:
+    form = answer(shown.decision, number)
+    if shown.is_explained:
         form |= {
-            "rule": decision.rule,
-            "why": explain(policy, decision),
-            "text": decision.content.text,
+            "rule": shown.decision.rule,
+            "why": explain(shown.policy, shown.decision),
+            "text": shown.decision.content.text,
+            "explanation": shown.explanation,
         }
     print(msgspec.json.encode(form).decode())
 
@@ -89,10 +131,9 @@ def _decoded(data: bytes, name: str) -> str:
         ) from error
 
 
-def _report(
-    decision: Decision, policy: Policy, content: Content, number: str, explained: bool
-) -> None:
+def _report(shown: Shown, number: str) -> None:
     screen = Screen()
+    decision, policy, content = shown.decision, shown.policy, shown.content
     word = decision.action.word
     rule = f"  by rule {decision.rule!r}" if decision.rule else ""
     fired = policy.fired(decision.verdicts)
@@ -107,10 +148,19 @@ def _report(
     if fired:
         screen.line()
         screen.table(("rule", "action", "category", "score", "span", "note"), map(_cells, fired))
-    screen.line()
-    for reason in explain(policy, decision) if explained else problems(decision):
-        screen.line(f"- {visible(reason)}")
+    _reasons(screen, shown)
     screen.line(screen.paint(f"policy {decision.revision}, decision {number}", "dim"))
+
+
+def _reasons(screen: Screen, shown: Shown) -> None:
+    if shown.explanation is not None:
+        from balustrade.cli.explained import report
+
+        report(screen, shown.content, shown.explanation)
+    screen.line()
+    decision, policy = shown.decision, shown.policy
+    for reason in explain(policy, decision) if shown.is_explained else problems(decision):
+        screen.line(f"- {visible(reason)}")
 
 
 def _cells(fired: Fired) -> tuple[str, ...]:

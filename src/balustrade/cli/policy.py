@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from balustrade.cli.answer import STOPPED
-from balustrade.cli.check import show
+from balustrade.cli.check import explained, show
 from balustrade.cli.rails import Judge, content_of, rails_of
 from balustrade.cli.screen import Screen
 from balustrade.core.content import Stage
@@ -79,8 +79,7 @@ def explain(options: argparse.Namespace) -> int:
     stage = Stage(options.stage)
     rail = rails_of(options.policy).at(stage)
     content = content_of(options.text, stage)
-    [decision] = Judge(rail)([content])
-    show(decision, rail.policy, content, as_json=options.json, explained=True)
+    show(explained(Judge(rail), content), as_json=options.json)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from balustrade.cli.backends import require_models, route
 from balustrade.core.content import Content, Role, Stage, Text, ToolCall
@@ -12,6 +13,10 @@ from balustrade.flow.run import run
 from balustrade.policy.load import loads, read
 from balustrade.rails.build import Rails, build
 from balustrade.rails.rail import Rail
+
+if TYPE_CHECKING:
+    from balustrade.guards.neighbours import Known
+    from balustrade.rails.explanation import Explanation
 
 DEFAULT = "chat"
 ROLES = {Stage.INPUT: Role.USER, Stage.OUTPUT: Role.ASSISTANT, Stage.RETRIEVAL: Role.DOCUMENT}
@@ -74,3 +79,9 @@ class Judge:
     def __call__(self, batch: Sequence[Content]) -> list[Decision]:
         """Decide on each, in order."""
         return run(self.rail.check(batch), self._route.send)
+
+    def explain(self, content: Content, decision: Decision, known: Known) -> Explanation | None:
+        """Return what stands behind a decision; None if no model's finding does."""
+        from balustrade.rails.explanation import explanation
+
+        return run(explanation(self.rail, content, decision, known), self._route.send)

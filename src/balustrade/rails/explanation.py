@@ -10,13 +10,14 @@ from msgspec.structs import replace
 
 from balustrade.core.call import Flow, classify, compute
 from balustrade.core.content import Content, Role, words
-from balustrade.core.decision import Decision
+from balustrade.core.decision import Action, Decision
 from balustrade.core.errors import BackendError, GuardError
 from balustrade.core.verdict import Finding, Span
 from balustrade.flow.gather import gather
 from balustrade.guards.attribute import Attribution, Weight, attribute
 from balustrade.guards.classifier import REQUEST, Classifier, described
 from balustrade.guards.neighbours import Known, Near
+from balustrade.policy.model import Policy
 from balustrade.rails.rail import Rail
 from balustrade.text.normalise import normalise
 from balustrade.text.views import View, views
@@ -62,9 +63,9 @@ def explanation(
 ) -> Flow[Explanation | None]:
     """Explain the finding that counted most among those that a model of labels made.
 
-    That is the surest of those a rule fired on, or of all if none fired. Only the window it was
-    found in is explained, so the cost does not grow with the content. None if there is no such
-    finding: others name the place they found, and that says it.
+    That is the surest of those on which the gravest rule fired, or of those some rule asks for if
+    none fired. Only the window it was found in is explained, so the cost does not grow with the
+    content. None if there is no such finding: others name the place they found, which says it.
 
     Fails: into `error`, and never otherwise. It is made after the decision, from it, and nothing
     in it reaches back: a verdict is the same whether its explanation could be made or not.
@@ -137,19 +138,20 @@ class _Place(NamedTuple):
 def _chosen(rail: Rail, decision: Decision) -> _Chosen | None:
     able = {guard.name: tuple(_classifiers(guard)) for guard in rail.guards}
     found: list[tuple[int, float, _Chosen]] = []
-    effects = {
-        (fired.guard, fired.finding): fired.rule.effect
-        for fired in sorted(
-            rail.policy.fired(decision.verdicts), key=lambda fired: fired.rule.effect
-        )
-    }
     for verdict in decision.verdicts:
         for finding in verdict.findings:
             capable = tuple(c for c in able.get(verdict.guard, ()) if _may_say(c, finding.category))
             if capable:
-                effect = effects.get((verdict.guard, finding), -1)
-                found.append((effect, finding.score, _Chosen(verdict.guard, finding, capable)))
+                weight = _weight(rail.policy, verdict.guard, finding)
+                found.append((weight, finding.score, _Chosen(verdict.guard, finding, capable)))
     return max(found, key=lambda each: each[:2])[2] if found else None
+
+
+def _weight(policy: Policy, guard: str, finding: Finding) -> int:
+    """Return the gravest effect of the rules that fire; if none does, less than any effect."""
+    rules = policy.rules_for(finding.category)
+    effects = [rule.effect for rule in rules if rule.fires(guard, finding)]
+    return max(effects, default=Action.ALLOW - (1 if rules else 2))
 
 
 def _classifiers(guard: object) -> Iterator[Classifier]:
