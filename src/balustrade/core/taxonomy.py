@@ -47,6 +47,10 @@ TOXICITY = "toxicity"
 RESPONSE_HARM = "response-harm"
 """A harmful answer to a request."""
 INJECTION = "injection"
+REFUSAL = "refusal"
+"""An answer that declines."""
+MODERATE, SEVERE = "severity-moderate", "severity-severe"
+"""That what is harmful is at least moderately so, or severely: a probability each, of harm."""
 
 NAME_OF = {hazard.code: hazard.name for hazard in HAZARDS}
 CODE_OF = {hazard.name: hazard.code for hazard in HAZARDS}

@@ -70,15 +70,15 @@ def _named(row: Example, source: str, name: str) -> Example:
 
 
 def _override(rng: Random, carriers: Sequence[str]) -> str:
-    phrases = _phrases()["override"]["en"]
-    words = " ".join(filter(None, (rng.choice(phrases[p]) for p in ("opening", "scope", "which"))))
+    known = phrases()["override"]["en"]
+    words = " ".join(filter(None, (rng.choice(known[p]) for p in ("opening", "scope", "which"))))
     task = _any(rng, "attack", "tasks")
-    order = f"{words} {rng.choice(phrases['what'])}{rng.choice(phrases['joint'])}{task}"
+    order = f"{words} {rng.choice(known['what'])}{rng.choice(known['joint'])}{task}"
     return _carried(rng, carriers, order)
 
 
 def _foreign(rng: Random, carriers: Sequence[str]) -> str:
-    languages = _phrases()["override"]
+    languages = phrases()["override"]
     spoken = languages[rng.choice(sorted(set(languages) - {"en"}))]
     order = f"{rng.choice(spoken['phrases'])}{rng.choice([', ', '. ', ' '])}"
     return _carried(rng, carriers, order + rng.choice(spoken["tasks"]))
@@ -101,8 +101,8 @@ def _carried(rng: Random, carriers: Sequence[str], order: str) -> str:
 
 def _persona(rng: Random, carriers: Sequence[str]) -> str:
     name = _any(rng, "attack", "names")
-    lines = rng.sample(_phrases()["attack"]["personas"], rng.randint(1, 3))
-    lines += rng.sample(_phrases()["attack"]["closings"], rng.randint(1, 3))
+    lines = rng.sample(phrases()["attack"]["personas"], rng.randint(1, 3))
+    lines += rng.sample(phrases()["attack"]["closings"], rng.randint(1, 3))
     task = _any(rng, "attack", "tasks")
     said = [line.format(name=name, task=task) for line in lines]
     if rng.random() < 0.4:
@@ -146,17 +146,17 @@ def _complying(rng: Random, request: str) -> Example:
 
 
 def _any(rng: Random, table: str, key: str) -> str:
-    return str(rng.choice(_phrases()[table][key]))
+    return str(rng.choice(phrases()[table][key]))
 
 
 def _fill(rng: Random, phrase: str, known: dict[str, str] | None = None) -> str:
     """Fill the slots of a phrase: what is known, else a word of the slot's list."""
     names = {name for _, name, _, _ in Formatter().parse(phrase) if name}
-    slots = _phrases()["slots"]
+    slots = phrases()["slots"]
     chosen = {name: rng.choice(slots[name]) for name in sorted(names) if name in slots}
     return phrase.format(**chosen, **(known or {}))
 
 
 @cache
-def _phrases() -> dict[str, Any]:
+def phrases() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

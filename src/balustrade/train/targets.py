@@ -12,14 +12,30 @@ from balustrade.core.taxonomy import (
     HARM,
     HAZARDS,
     INJECTION,
+    MODERATE,
     NAME_OF,
+    REFUSAL,
     RESPONSE_HARM,
+    SEVERE,
     TOXICITY,
 )
 from balustrade.data.example import Example, Kind
 
 HEADS = (HARM, *(hazard.name for hazard in HAZARDS), TOXICITY, RESPONSE_HARM)
 """In the order of the table's columns; the hazards end with injection."""
+
+ENCODER_HEADS = (*HEADS, REFUSAL, MODERATE, SEVERE)
+"""What the encoder answers, in the order of its outputs."""
+
+GRAVE = frozenset({"S1", "S3", "S4", "S9", "S11"})
+"""Hazards to life and limb: severe where they are asked for; the others are moderate."""
+GRADES = {
+    "profanity": 0, "PROFANITY": 0, "obscene": 0, "offensive_language": 0, "physical": 0,
+    "offensive": 1, "insult": 1, "INSULT": 1, "hate_speech": 1, "hate": 1, "ABUSE": 1,
+    "homophobia": 1, "misogyny": 1, "racism": 1, "xenophobia": 1, "gender": 1, "age": 1,
+    "origin": 1, "religion": 1, "race": 1, "threat": 2,
+}  # fmt: skip
+"""Severity of a post by its source's own label: 0 minor, 1 moderate, 2 severe."""
 
 _CODES = {code: name for code, name in NAME_OF.items() if name != INJECTION}
 
@@ -50,9 +66,11 @@ def lessons(example: Example) -> Iterator[Lesson]:
     without known hazards none is. What is ordinary is an example of no harm for every head.
     """
     unsafe = example.is_unsafe
+    yield from _graded(example)
     match example.kind:
         case Kind.RESPONSE:
             yield Lesson(RESPONSE_HARM, unsafe)
+            yield from _refusing(example)
         case Kind.PROMPT if unsafe and not any(map(example.source.startswith, NOT_HARM)):
             yield from _harmful(example)
         case Kind.PROMPT | Kind.BENIGN | Kind.HARD_BENIGN if not unsafe:
@@ -60,16 +78,21 @@ def lessons(example: Example) -> Iterator[Lesson]:
         case Kind.TOXICITY:
             yield from _post(example)
         case Kind.INJECTION:
-            yield from [Lesson(INJECTION, True)] if unsafe else _ordinary()
+            yield from _injected() if unsafe else _ordinary()
         case Kind.PII:
             yield from (Lesson(head, False, 0.2) for head in (HARM, INJECTION, TOXICITY))
         case _:
             return
 
 
+def _injected() -> Iterator[Lesson]:
+    yield Lesson(INJECTION, True)
+
+
 def _harmful(example: Example) -> Iterator[Lesson]:
     yield Lesson(HARM, True)
-    yield Lesson(INJECTION, False, 0.3)
+    jailbreak = "jailbreak" in example.categories
+    yield Lesson(INJECTION, jailbreak, 0.7 if jailbreak else 0.3)
     known = {_CODES[code] for code in example.hazards if code in _CODES}
     if known:
         for name in _CODES.values():
@@ -92,15 +115,38 @@ def _post(example: Example) -> Iterator[Lesson]:
         yield Lesson(NAME_OF["S10"], hateful, 0.5)
 
 
-def targets(examples: Sequence[Example]) -> Targets:
-    """Collect the lessons of many rows."""
-    column = {name: place for place, name in enumerate(HEADS)}
-    truth = np.zeros((len(examples), len(HEADS)), np.bool_)
-    weight = np.zeros((len(examples), len(HEADS)), np.float32)
+def _refusing(example: Example) -> Iterator[Lesson]:
+    """Yield whether an answer refuses, where its source says."""
+    if isinstance(example.refusal, bool):
+        yield Lesson(REFUSAL, example.refusal)
+    elif "refusal" in example.categories:
+        yield Lesson(REFUSAL, True)
+    elif {"compliance", "utility"} & {*example.categories}:
+        yield Lesson(REFUSAL, False)
+
+
+def _graded(example: Example) -> Iterator[Lesson]:
+    """Yield how severe a harmful row is, where its labels say."""
+    if not example.is_unsafe:
+        return
+    grades = [GRADES[name] for name in example.categories if name in GRADES]
+    if example.kind is Kind.PROMPT and example.hazards:
+        grades = [1 + (not GRAVE.isdisjoint(example.hazards))]
+    if grades and example.kind in {Kind.PROMPT, Kind.TOXICITY}:
+        yield Lesson(MODERATE, max(grades) >= 1)
+        yield Lesson(SEVERE, max(grades) >= 2)
+
+
+def targets(examples: Sequence[Example], heads: Sequence[str] = HEADS) -> Targets:
+    """Collect the lessons of many rows for the heads named."""
+    column = {name: place for place, name in enumerate(heads)}
+    truth = np.zeros((len(examples), len(heads)), np.bool_)
+    weight = np.zeros((len(examples), len(heads)), np.float32)
     for row, example in enumerate(examples):
         for lesson in lessons(example):
-            truth[row, column[lesson.head]] = lesson.truth
-            weight[row, column[lesson.head]] = lesson.weight
+            if lesson.head in column:
+                truth[row, column[lesson.head]] = lesson.truth
+                weight[row, column[lesson.head]] = lesson.weight
     return Targets(truth, weight)
 
 

@@ -1,0 +1,1 @@
+"""Models, one file each; they need the extra `torch`."""

@@ -1,0 +1,95 @@
+"""Every row the shipped guards learn from: public data, our own grammar, phrases and scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from balustrade.data import jsonl
+from balustrade.data.example import Example, Kind
+from balustrade.data.split import share_of
+from balustrade.train import grammar, languages, parallel, scenes
+from balustrade.train.excluded import excluded
+from balustrade.train.parallel import Pair
+
+
+class Sizes(NamedTuple):
+    """How many rows of our own are made."""
+
+    grammar: int = 1_500
+    scenes: int = 4_000
+    sentences: int = 700
+    """Ordinary sentences of each language that are shown as harmless."""
+    seed: int = 0
+
+
+class Corpus(NamedTuple):
+    """Rows, the source each counts to, and texts that are the same in two languages."""
+
+    rows: list[Example]
+    stems: list[str]
+    pairs: list[Pair]
+
+
+def load(data: Path, parallel_data: Path, sizes: Sizes) -> Corpus:
+    """Read and make every row; those that copy a test row are left out by their IDs."""
+    pairs = parallel.read(parallel_data)
+    public = [
+        (file.name.partition(".")[0], row)
+        for file in jsonl.files(data)
+        for row in jsonl.read(file)
+    ]
+    rows = [row for _, row in public if row.id not in excluded()]
+    own = languages.examples(sizes.seed)
+    own = [row for row in own if row.id not in excluded()]
+    made = grammar.made(rows, sizes.grammar, sizes.seed)
+    # What is held out for the calibration must not come back inside a scene.
+    base = [row for row in [*rows, *own] if not is_held_out(row)]
+    made += scenes.made(scenes.stock(base, pairs), sizes.scenes, sizes.seed)
+    made += sentences(pairs, sizes.sentences, sizes.seed)
+    made = [row for row in made if row.id not in excluded()]
+    labelled = [(stem, row) for stem, row in public if row.id not in excluded()]
+    labelled += [(row.source, row) for row in [*own, *made]]
+    return Corpus(
+        [row for _, row in labelled],
+        [stem for stem, _ in labelled],
+        pairs + languages.pairs(sizes.seed),
+    )
+
+
+HELD_OUT = 0.05
+"""Share of the rows that calibrate and never train."""
+
+
+def is_held_out(row: Example) -> bool:
+    """Whether a row is kept from training; phrases go together with their translations."""
+    if row.source.startswith("phrases-"):
+        return False
+    return share_of(row.text + row.response) < HELD_OUT
+
+
+def sentences(pairs: Sequence[Pair], count: int, seed: int) -> list[Example]:
+    """Return `count` ordinary sentences of each language as harmless rows."""
+    rng = Random(seed)
+    by_lang: dict[str, list[str]] = {}
+    for pair in pairs:
+        if len(pair.english) > 12:
+            by_lang.setdefault(pair.lang, []).append(pair.other)
+    found = []
+    for lang, texts in sorted(by_lang.items()):
+        chosen = sorted(rng.sample(range(len(texts)), min(count, len(texts))))
+        found += [
+            Example(
+                f"sentence-{lang}-{number}",
+                texts[number],
+                "safe",
+                Kind.BENIGN,
+                lang=lang,
+                source=f"sentences-{lang}",
+                licence="see parallel/README",
+            )
+            for number in chosen
+        ]
+    return found

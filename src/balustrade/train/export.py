@@ -1,0 +1,195 @@
+"""Write an encoder as an ONNX graph of small integers.
+
+Dense layers hold int8 weights with one scale a column; their inputs are quantised as they come.
+Piece vectors are four bits wide, with one scale for every `GROUP` numbers. The graph is written
+node by node, so that the same weights are the same bytes, and no exporter stands between the model
+that was trained and the one that serves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from balustrade.models.encoder import GROUP, Shape
+
+Floats = NDArray[np.float32]
+
+OPSET = 20
+
+
+def four_bits(table: Floats) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Return a table as packed nibbles, two numbers a byte, and the scales of its groups.
+
+    Args:
+        table: Shape (rows, width); `width` is a multiple of twice `GROUP`.
+
+    Returns:
+        Bytes of shape (rows, width / 2): the first half of a row in the low nibbles, the second in
+        the high ones, each 8 + number / scale; scales of shape (rows, width / GROUP).
+    """
+    rows, width = table.shape
+    groups = table.reshape(rows, width // GROUP, GROUP)
+    scales = (np.abs(groups).max(axis=2) / 7).astype(np.float16)
+    scales[scales == 0] = np.float16(1e-7)
+    steps = np.rint(groups / scales.astype(np.float32)[..., None])
+    numbers = (np.clip(steps, -7, 7) + 8).astype(np.uint8).reshape(rows, width)
+    return numbers[:, : width // 2] | numbers[:, width // 2 :] << 4, scales
+
+
+def eight_bits(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Return a matrix of shape (inputs, outputs) as int8, and what one unit of a column is worth.
+
+    """
+    scales = np.maximum(np.abs(matrix).max(axis=0) / 127, 1e-12).astype(np.float32)
+    return np.clip(np.rint(matrix / scales), -127, 127).astype(np.int8), scales
+
+
+class _Graph:
+    """Nodes and constants, named as they come."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: Any, name: str = "") -> str:  # noqa: ANN401 - any array
+        """Add a constant and return its name."""
+        name = name or f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:  # noqa: ANN401
+        """Add a node and return its output's name, or names."""
+        domain = attributes.pop("domain", "")
+        names = [f"n{len(self.nodes)}_{number}" for number in range(outputs)]
+        self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def dense(self, x: str, matrix: Floats, bias: Floats) -> str:
+        """Multiply by a quantised matrix of shape (inputs, outputs) and add a bias."""
+        weights, scales = eight_bits(matrix)
+        small, scale, zero = self.node("DynamicQuantizeLinear", x, outputs=3)
+        product = self.node(
+            "MatMulInteger",
+            small,
+            self.constant(weights),
+            zero,
+            self.constant(np.zeros(weights.shape[1], np.int8)),
+        )
+        unit = self.node("Mul", scale, self.constant(scales))
+        scaled = self.node("Mul", self.node("Cast", product, to=TensorProto.FLOAT), unit)
+        return str(self.node("Add", scaled, self.constant(bias)))
+
+    def norm(self, x: str, weight: Floats, bias: Floats) -> str:
+        """Bring each row to mean zero and variance one, then scale and shift it."""
+        return str(
+            self.node(
+                "LayerNormalization",
+                x,
+                self.constant(weight),
+                self.constant(bias),
+                axis=-1,
+                epsilon=1e-12,
+            )
+        )
+
+
+def graph(weights: dict[str, Floats], shape: Shape) -> onnx.ModelProto:
+    """Return the whole model: piece numbers in, logits and a sentence vector out.
+
+    Inputs: `pieces`, `segments` (int64, shape (batch, time)), `mask` (float, 1 where a token is
+    real). Outputs: `logits` of shape (batch, heads), `vector` of shape (batch, width), of length
+    one, `heed` of shape (batch, time, heads): how much each head looks at each token.
+    """
+    g = _Graph()
+    x = _embedded(g, weights)
+    bias = g.node("Mul", g.node("Sub", "mask", g.constant(np.float32(1))), g.constant(np.float32(1e4)))
+    bias = g.node("Unsqueeze", bias, g.constant(np.array([1, 2])))
+    for layer in range(shape.layers):
+        x = _block(g, weights, f"blocks.{layer}.", x, bias, shape)
+    _answers(g, weights, x)
+    batch_time = ["batch", "time"]
+    inputs = [
+        helper.make_tensor_value_info("pieces", TensorProto.INT64, batch_time),
+        helper.make_tensor_value_info("segments", TensorProto.INT64, batch_time),
+        helper.make_tensor_value_info("mask", TensorProto.FLOAT, batch_time),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", shape.heads]),
+        helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", shape.width]),
+        helper.make_tensor_value_info("heed", TensorProto.FLOAT, [*batch_time, shape.heads]),
+    ]
+    body = helper.make_graph(g.nodes, "encoder", inputs, outputs, g.constants)
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    model.producer_name = "balustrade"
+    return model
+
+
+def _embedded(g: _Graph, weights: dict[str, Floats]) -> str:
+    packed, scales = four_bits(weights["piece.weight"])
+    groups = scales.shape[1]
+    rows = g.node("Gather", g.constant(packed, "piece.nibbles"), "pieces")
+    low = g.node("BitwiseAnd", rows, g.constant(np.uint8(15)))
+    high = g.node("BitShift", rows, g.constant(np.uint8(4)), direction="RIGHT")
+    both = g.node("Concat", low, high, axis=-1)
+    numbers = g.node(
+        "Sub", g.node("Cast", both, to=TensorProto.FLOAT), g.constant(np.float32(8))
+    )
+    parted = g.node("Reshape", numbers, g.constant(np.array([0, 0, groups, GROUP])))
+    scale = g.node("Gather", g.constant(scales, "piece.scales"), "pieces")
+    scale = g.node("Unsqueeze", g.node("Cast", scale, to=TensorProto.FLOAT), g.constant(np.array([3])))
+    x = g.node("Reshape", g.node("Mul", parted, scale), g.constant(np.array([0, 0, groups * GROUP])))
+    time = g.node("Shape", "pieces", start=1, end=2)
+    places = g.node(
+        "Slice", g.constant(weights["position.weight"].astype(np.float16)), g.constant(np.array([0])), time
+    )
+    segment = g.node("Gather", g.constant(weights["segment.weight"]), "segments")
+    x = g.node("Add", g.node("Add", x, segment), g.node("Cast", places, to=TensorProto.FLOAT))
+    return g.norm(x, weights["norm.weight"], weights["norm.bias"])
+
+
+def _block(
+    g: _Graph, weights: dict[str, Floats], name: str, x: str, bias: str, shape: Shape
+) -> str:
+    each = shape.width // shape.attention
+    mixed = g.dense(x, weights[name + "mix.weight"].T, weights[name + "mix.bias"])
+    parts = g.node("Split", mixed, outputs=3, axis=-1, num_outputs=3)
+    split = g.constant(np.array([0, 0, shape.attention, each]))
+    query, key, value = (g.node("Reshape", part, split) for part in parts)
+    query = g.node("Transpose", query, perm=[0, 2, 1, 3])
+    key = g.node("Transpose", key, perm=[0, 2, 3, 1])
+    value = g.node("Transpose", value, perm=[0, 2, 1, 3])
+    heed = g.node("Mul", g.node("MatMul", query, key), g.constant(np.float32(each**-0.5)))
+    heed = g.node("Softmax", g.node("Add", heed, bias), axis=-1)
+    out = g.node("Transpose", g.node("MatMul", heed, value), perm=[0, 2, 1, 3])
+    out = g.node("Reshape", out, g.constant(np.array([0, 0, shape.width])))
+    out = g.dense(out, weights[name + "out.weight"].T, weights[name + "out.bias"])
+    x = g.norm(
+        g.node("Add", x, out), weights[name + "norm1.weight"], weights[name + "norm1.bias"]
+    )
+    inner = g.node("Gelu", g.dense(x, weights[name + "up.weight"].T, weights[name + "up.bias"]))
+    inner = g.dense(inner, weights[name + "down.weight"].T, weights[name + "down.bias"])
+    return g.norm(
+        g.node("Add", x, inner), weights[name + "norm2.weight"], weights[name + "norm2.bias"]
+    )
+
+
+def _answers(g: _Graph, weights: dict[str, Floats], x: str) -> None:
+    """Join the heads: each reads the mean of all tokens and those it heeds."""
+    column = g.node("Unsqueeze", "mask", g.constant(np.array([2])))
+    far = g.node("Mul", g.node("Sub", column, g.constant(np.float32(1))), g.constant(np.float32(1e4)))
+    heed = g.node("Add", g.node("MatMul", x, g.constant(weights["query.weight"].T)), far)
+    g.nodes.append(helper.make_node("Softmax", [heed], ["heed"], axis=1))
+    read = g.node("Mul", "heed", g.node("MatMul", x, g.constant(weights["local.weight"].T)))
+    local = g.node("ReduceSum", read, g.constant(np.array([1])), keepdims=0)
+    count = g.node("ReduceSum", "mask", g.constant(np.array([1])), keepdims=1)
+    total = g.node("ReduceSum", g.node("Mul", x, column), g.constant(np.array([1])), keepdims=0)
+    mean = g.node("Div", total, count)
+    whole = g.node("MatMul", mean, g.constant(weights["whole.weight"].T))
+    whole = g.node("Add", whole, g.constant(weights["whole.bias"]))
+    g.nodes.append(helper.make_node("Add", [local, whole], ["logits"]))
+    g.nodes.append(helper.make_node("LpNormalization", [mean], ["vector"], axis=-1, p=2))
