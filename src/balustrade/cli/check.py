@@ -49,7 +49,7 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type privat
     parser.add_argument(
         "--examples",
         metavar="FILE",
-        type=Path,
+        default="",
         help="known examples for --explain, as JSONL, in place of our own",
     )
     parser.set_defaults(run=run)
@@ -81,17 +81,17 @@ class Shown(NamedTuple):
     explanation: Explanation | None = None
 
 
-def explained(judge: Judge, content: Content, path: Path | None = None) -> Shown:
+def explained(judge: Judge, content: Content, path: str = "") -> Shown:
     """Judge a content, and say what stands behind the decision.
 
     Args:
         judge: What judges.
         content: What is judged.
-        path: A file of known examples; our own if absent.
+        path: A file of known examples; our own if empty.
     """
-    from balustrade.cli.explained import examples
+    from balustrade.guards.neighbours import Known
 
-    known = examples(path)
+    known = Known.at(path)
     [decision] = judge([content])
     explanation = judge.explain(content, decision, known)
     return Shown(decision, judge.rail.policy, content, True, explanation)

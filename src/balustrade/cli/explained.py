@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from pathlib import Path
-
 from balustrade.cli.screen import Screen
 from balustrade.core.content import Content, words
-from balustrade.core.errors import DataError
 from balustrade.core.verdict import Span
-from balustrade.data.jsonl import files, read
-from balustrade.data.known import known
-from balustrade.guards.neighbours import MOST, Known, Near, Neighbour
+from balustrade.guards.neighbours import Near, Neighbour
 from balustrade.rails.explanation import Carrier, Explanation
 
 SHOWN = 8
@@ -21,21 +15,6 @@ WIDEST = 60
 """Characters of a word or an example that are shown."""
 
 _BY = {"meaning": "meaning", "scores": "all their scores"}
-
-
-def examples(path: Path | None) -> Known:
-    """Return the known examples: a file's, or those of a folder's files, or our own.
-
-    Raises:
-        DataError: A file cannot be read, or holds no rows.
-    """
-    if path is None:
-        return Known(known())
-    rows = (row for file in files(path) for row in read(file))
-    found = list(islice(rows, MOST))
-    if not found:
-        raise DataError(f"{path}: expected examples, found no row")
-    return Known(found)
 
 
 def report(screen: Screen, content: Content, explanation: Explanation) -> None:

@@ -18,6 +18,7 @@ from balustrade.gateway.http import Answer, Request
 from balustrade.gateway.shapes import ChatMessage, ChatRequest, FunctionCall
 from balustrade.gateway.wire import Reader, unreadable
 from balustrade.policy.explain import explain
+from balustrade.rails.explanation import Explanation
 from balustrade.rails.turns import Judged, Turn
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class CheckRequest(Struct, forbid_unknown_fields=True):
     """A conversation as chat requests hold it; not together with the others."""
 
     model: str | None = None
+
+    explain: bool = False
+    """Whether the gravest decision is to be explained: which words carried it, what known examples
+    are like it. Takes up to a hundred times as long as judging."""
 
 
 class PlaceInText(Struct):
@@ -103,6 +108,9 @@ class CheckedContent(Struct):
     latency: str
     """The class of its slowest guard: microseconds, milliseconds or model."""
 
+    explanation: Explanation | None = None
+    """Of the gravest decision, where it was asked for and a model's finding is behind it."""
+
 
 class CheckResponse(Struct):
     """The gravest decision, and each."""
@@ -137,6 +145,9 @@ async def check(state: State, request: Request) -> Answer:
     await exchange.record()
     decisions = [_checked(exchange, judge, body.messages is not None) for judge in judged]
     decision = exchange.decision
+    for judge, checked in zip(judged, decisions, strict=True):
+        if body.explain and judge.decision is decision:
+            checked.explanation = await exchange.explain(judge.turn.content, judge.decision)
     latencies = [exchange.rails.at(judge.turn.stage).latency for judge in judged]
     answer = CheckResponse(
         decision=exchange.decision_id,

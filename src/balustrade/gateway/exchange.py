@@ -17,6 +17,7 @@ from balustrade.gateway.audit import facts
 from balustrade.gateway.http import Headers, HttpError, Request
 from balustrade.policy.vault import Vault
 from balustrade.rails.build import Rails
+from balustrade.rails.explanation import Explanation
 from balustrade.rails.pipeline import Outcome, Pipeline
 from balustrade.rails.turns import Judged
 
@@ -100,6 +101,11 @@ class Exchange:
         if self._told is None or decision.action >= self._told[0].action:
             self._told = (decision, known.id)
         return known.id
+
+    async def explain(self, content: Content, decision: Decision) -> Explanation | None:
+        """Return what stands behind a decision; None if no model's finding does."""
+        rail = self.rails.at(Stage(decision.stage))
+        return await self.state.explainer(rail, content, decision, self._send)
 
     def record_meanwhile(self) -> None:
         """Begin to put what was decided on record while something else is waited for.

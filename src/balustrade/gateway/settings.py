@@ -163,6 +163,10 @@ class Settings(Spec, frozen=True):
     """Seconds between looks at the files; 0 leaves SIGHUP alone."""
 
     console: bool = True
+    examples: str = ""
+    """A JSONL file of known examples that explanations name, counted from the settings' folder; our
+    own if empty."""
+
     log: Literal["text", "json"] = "text"
     upstreams: tuple[UpstreamSpec, ...] = ()
     models: tuple[ModelSpec, ...] = ()
@@ -280,6 +284,7 @@ _NOT_SETTINGS = {
     "BALUSTRADE_UPSTREAM_KEY",
     "BALUSTRADE_TRACEBACK",
     "BALUSTRADE_CONFIG",
+    "BALUSTRADE_DEVICE",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -14,12 +15,14 @@ from balustrade.core.registry import require
 from balustrade.flow.run import AsyncSend, arun
 from balustrade.gateway.audit import Audit
 from balustrade.gateway.auth import Key, Keys
+from balustrade.gateway.explainer import Explainer
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.limits import Budgets
 from balustrade.gateway.metrics import Metrics
 from balustrade.gateway.sender import Sender
 from balustrade.gateway.settings import ModelSpec, Settings
 from balustrade.gateway.upstream import Upstreams
+from balustrade.guards.neighbours import Known
 from balustrade.policy.load import loads, presets, read
 from balustrade.rails.build import Rails, build
 
@@ -64,6 +67,7 @@ class State:
         self.in_flight = 0
         """Requests being answered."""
 
+        self.explainer = Explainer(_known(settings))
         self._senders: dict[float, Sender] = {}
         self.audit = Audit(settings.audit, self.metrics)
         self.reloader: Reloader | None = None
@@ -155,6 +159,12 @@ def backends(models: Sequence[ModelSpec]) -> dict[str, Callable[[], Backend]]:
 def _rails(settings: Settings, name: str) -> Rails:
     source = read(settings.path_of(name))
     return build(loads(source.text, source.name), source.text, source.name)
+
+
+def _known(settings: Settings) -> Known:
+    if not settings.examples:
+        return Known.at("")
+    return Known.at(Path(settings.source).parent / settings.examples)
 
 
 def _static() -> Backend:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from balustrade.core.call import Classify, Embed, Flow, Vectors, compute, unexpected
-from balustrade.core.errors import BackendError
+from balustrade.core.errors import BackendError, DataError
 from balustrade.core.registry import require
 from balustrade.core.taxonomy import HARM, INJECTION, NAME_OF, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
+from balustrade.data.jsonl import files, read
+from balustrade.data.known import known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +72,21 @@ class Known:
         self.examples = tuple(examples[:MOST])
         self._seen: dict[tuple[str, Way], _Space] = {}
 
+    @classmethod
+    def at(cls, path: str | Path) -> Known:
+        """Return the examples of a JSONL file, or of a folder of them; our own if empty.
+
+        Raises:
+            DataError: A file cannot be read, or there is no row.
+        """
+        if not path:
+            return cls(known())
+        rows = (row for file in files(Path(path)) for row in read(file))
+        found = tuple(islice(rows, MOST))
+        if not found:
+            raise DataError(f"{path}: expected known examples, found no row")
+        return cls(found)
+
     def nearest(self, model: str, text: str, count: int = 3) -> Flow[Near]:
         """Return the examples that a text is most like, exactly.
 
@@ -108,8 +127,8 @@ class Known:
             if len(reply.data) != 4 * columns * len(texts):
                 raise BackendError(f"model {model!r} did not answer for every known example")
             data.append(reply.data)
-        known = Vectors(b"".join(data), columns)
-        space: _Space = yield from compute(_spread, (known, way), work=len(known.data))
+        vectors = Vectors(b"".join(data), columns)
+        space: _Space = yield from compute(_spread, (vectors, way), work=len(vectors.data))
         return space
 
 
@@ -139,13 +158,13 @@ def _seen(model: str, text: str) -> Flow[tuple[Way, Vectors]]:
     raise unexpected(reply)
 
 
-def _spread(known: tuple[Vectors, Way]) -> _Space:
+def _spread(asked: tuple[Vectors, Way]) -> _Space:
     """Make vectors comparable: scores as logits, each label counting as much as any other."""
     import numpy as np  # noqa: PLC0415 - an extra
 
     from balustrade.store.vectors import unit  # noqa: PLC0415 - needs it
 
-    vectors, way = known
+    vectors, way = asked
     rows = _plain(vectors, way)
     if way == "meaning":
         middle, scale = np.zeros(rows.shape[1]), np.ones(rows.shape[1])

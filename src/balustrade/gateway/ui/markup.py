@@ -7,6 +7,7 @@ from html import escape as esc
 from itertools import pairwise
 
 from balustrade.core.verdict import Finding, Severity
+from balustrade.rails.explanation import Carrier
 
 NAV = (("/", "Playground"), ("/console/decisions", "Decisions"), ("/console/policy", "Policy"))
 POLICY_HEADER = (
@@ -109,3 +110,30 @@ def _marked(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
             piece = f'<mark title="{label}">{piece}<span class="tag"> {label}</span></mark>'
         pieces.append(piece)
     return "".join(pieces)
+
+
+def weighted(texts: Sequence[str], carriers: Iterable[Carrier]) -> str:
+    """Return the texts of the parts with the words marked that carried a finding.
+
+    The heavier a word, the stronger its mark; words that add less than a tenth of what the
+    heaviest adds are left plain.
+    """
+    found = [each for each in carriers if each.weight > 0]
+    heaviest = max((each.weight for each in found), default=0.0)
+    blocks = []
+    for number, text in enumerate(texts):
+        pieces, last = [], 0
+        here = [e for e in found if e.span.part == number and e.weight * 10 >= heaviest]
+        for each in sorted(here, key=lambda each: each.span):
+            start, end = max(each.span.start, last), each.span.end
+            if start >= end:
+                continue
+            level = min(4, 1 + int(4 * each.weight / heaviest))
+            pieces.append(
+                f'{esc(text[last:start])}<mark class="carries w{level}" '
+                f'title="{each.share:.0%}, adds {each.weight:.2f}">{esc(text[start:end])}</mark>'
+            )
+            last = end
+        if pieces:
+            blocks.append(f'<pre class="judged">{"".join(pieces)}{esc(text[last:])}</pre>')
+    return "".join(blocks)

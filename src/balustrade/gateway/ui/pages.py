@@ -19,10 +19,12 @@ from balustrade.gateway.ui.markup import (
     severity,
     table,
     table_rows,
+    weighted,
 )
 from balustrade.policy.explain import explain
 from balustrade.policy.model import Rule
 from balustrade.rails.build import Rails
+from balustrade.rails.explanation import Explanation
 from balustrade.rails.rail import Rail
 from balustrade.verify.record import Record
 
@@ -50,6 +52,7 @@ class Judged(Struct, frozen=True):
     decision: Decision
     id: str
     milliseconds: float
+    explanation: Explanation | None = None
 
 
 def playground(rails: Rails, asked: Asked, judged: Judged | None = None, error: str = "") -> bytes:
@@ -108,6 +111,7 @@ def _outcome(rails: Rails, judged: Judged) -> str:
         f'<p class="verdict">{badge(decision.action.word)} '
         f"<span>{esc(decision.rule) if decision.rule else 'no rule fired'}</span></p>"
         f"{highlighted(texts, findings)}{redacted}"
+        f"{explained(texts, judged.explanation)}"
         f'<h2>Why</h2><ul class="why">{reasons}</ul>'
         f"{_findings(decision.verdicts)}"
         f'<p class="note">Judged in {judged.milliseconds:.2f} ms '
@@ -115,6 +119,32 @@ def _outcome(rails: Rails, judged: Judged) -> str:
         f'<a href="/console/decisions/{esc(judged.id)}"><code>{esc(judged.id)}</code></a></p>'
         "</section>"
     )
+
+
+def explained(texts: Sequence[str], explanation: Explanation | None) -> str:
+    """Return what stands behind a decision: its words marked, and the nearest known examples."""
+    if explanation is None:
+        return ""
+    marked = weighted(texts, explanation.words)
+    carried = near = error = ""
+    if marked:
+        carried = (
+            f"<h2>Words that carried {esc(explanation.category)}</h2>{marked}"
+            '<p class="note">The stronger the mark, the more a word adds to the score of '
+            f"<code>{esc(explanation.model)}</code>.</p>"
+        )
+    if explanation.near and explanation.near.examples:
+        by = "in meaning" if explanation.near.by == "meaning" else "in all its scores"
+        rows = [
+            (meter(max(each.similarity, 0.0)), each.label, esc(", ".join(each.categories)) or "–",
+             esc(each.text))
+            for each in explanation.near.examples
+        ]  # fmt: skip
+        heads = ("Alike", "Label", "Category", "Text")
+        near = table(heads, rows, "", f"Known examples that are most like it {by}")
+    if explanation.error:
+        error = f'<p class="note">Not explained in full: {esc(explanation.error)}</p>'
+    return carried + near + error
 
 
 def _findings(verdicts: Sequence[Verdict]) -> str:
@@ -188,8 +218,9 @@ def _cells(record: Record) -> tuple[str, ...]:
     )
 
 
-def decision(record: Record) -> bytes:
-    """Return one decision as it is on record."""
+def decision(record: Record, explanation: Explanation | None = None) -> bytes:
+    """Return one decision as it is on record, explained where that can be done."""
+    parts = record.content.parts if record.content else ()
     facts = {
         "Decision": f"<code>{esc(record.id)}</code>",
         "Time (UTC)": _time(record.at),
@@ -212,6 +243,7 @@ def decision(record: Record) -> bytes:
         f'<h1>One decision</h1><p class="verdict">{badge(record.action)}</p>'
         f'<section class="panel"><dl>{listing}</dl></section>'
         f"<h2>Content, kept as {esc(record.keep.value)}</h2>{_kept(record)}"
+        f"{explained([words(part) for part in parts], explanation)}"
         f"<h2>Findings</h2>{_findings(record.verdicts)}",
     )
 

@@ -7,7 +7,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from msgspec.structs import replace
+
 from balustrade.core.content import Content, Role, Stage, Text, ToolCall
+from balustrade.core.decision import Action, Decision
+from balustrade.core.digest import digest
 from balustrade.core.errors import BalustradeError
 from balustrade.gateway.audit import may_see
 from balustrade.gateway.auth import Key
@@ -15,6 +19,8 @@ from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, HttpError, Request
 from balustrade.gateway.ui import pages
 from balustrade.gateway.ui.markup import POLICY_HEADER
+from balustrade.policy.model import ACTION_OF
+from balustrade.rails.explanation import Explanation
 from balustrade.rails.turns import Turn
 from balustrade.verify.record import Record, decode
 
@@ -62,6 +68,8 @@ async def check(state: State, request: Request) -> Answer:
     except BalustradeError as error:
         return _page(pages.playground(rails, asked, error=str(error)), 503)
     outcome = pages.Judged(content, judged.decision, exchange.decision_id, spent)
+    if judged.decision.flagged:
+        outcome = replace(outcome, explanation=await exchange.explain(content, judged.decision))
     return _page(pages.playground(rails, asked, outcome))
 
 
@@ -86,7 +94,25 @@ async def decision(state: State, request: Request) -> Answer:
     record = state.audit.find(request.params["id"])
     if record is None or not may_see(request.key, record):
         raise HttpError(404, "no such decision is on record", code="not_found")
-    return _page(pages.decision(record))
+    return _page(pages.decision(record, await _explained(state, record)))
+
+
+async def _explained(state: State, record: Record) -> Explanation | None:
+    """Explain a recorded decision, if its content was kept as it came and its policy is in force.
+
+    An answer is not: records hold no history, and it was judged with the request before it.
+    """
+    content = record.content
+    if content is None or record.action == Action.ALLOW.word or content.role is Role.ASSISTANT:
+        return None
+    in_force = (rails for rails in state.policies.all.values() if rails.revision == record.revision)
+    rails = next(in_force, None)
+    if rails is None or digest(content) != record.digest:
+        return None
+    rail = rails.at(Stage(record.stage))
+    judged = Decision(ACTION_OF[record.action], content, record.verdicts, record.rule)
+    send = state.sender(rail.policy.timeout)
+    return await state.explainer(rail, content, judged, send)
 
 
 async def policy(state: State, request: Request) -> Answer:
