@@ -32,6 +32,8 @@ class Generate(Struct, frozen=True, tag="generate"):
     logprobs: int = 0
     """How many alternatives of the first answer token to report, 0 for none."""
     max_tokens: int = 256
+    raw: bool = False
+    """Whether a prompt is all that the model reads, its control tokens included; else a message."""
 
 
 class Classify(Struct, frozen=True, tag="classify"):
@@ -40,6 +42,8 @@ class Classify(Struct, frozen=True, tag="classify"):
     model: str
     texts: tuple[str, ...]
     contexts: tuple[str, ...] = ()
+    apart: bool = False
+    """Whether labels do not exclude each other; if not, that is for the model's files to say."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):
@@ -138,18 +142,21 @@ def generate(  # noqa: PLR0913 - the fields of the call, by name
     choices: tuple[str, ...] = (),
     logprobs: int = 0,
     max_tokens: int = 256,
+    raw: bool = False,
 ) -> Flow[Texts]:
     """Ask a model to continue each prompt; raise BackendError if it did not."""
-    call = Generate(model, tuple(prompts), system, choices, logprobs, max_tokens)
+    call = Generate(model, tuple(prompts), system, choices, logprobs, max_tokens, raw)
     [reply] = yield (call,)
     if isinstance(reply, Texts) and len(reply.texts) == len(call.prompts):
         return reply
     raise unexpected(reply)
 
 
-def classify(model: str, texts: Sequence[str], contexts: Sequence[str] = ()) -> Flow[Vectors]:
+def classify(
+    model: str, texts: Sequence[str], contexts: Sequence[str] = (), *, apart: bool = False
+) -> Flow[Vectors]:
     """Ask a model to score each text for its labels; raise BackendError if it did not."""
-    [reply] = yield (Classify(model, tuple(texts), tuple(contexts)),)
+    [reply] = yield (Classify(model, tuple(texts), tuple(contexts), apart),)
     if isinstance(reply, Vectors):
         return reply
     raise unexpected(reply)

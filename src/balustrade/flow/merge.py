@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from balustrade.core.call import Call, Classify, Embed, Failed, Generate, Reply, Texts, Vectors
 from balustrade.flow.run import AsyncSend, matched
@@ -125,7 +126,7 @@ def part(
 def _key(call: Call) -> object:
     match call:
         case Classify():
-            return ("classify", call.model, bool(call.contexts))
+            return ("classify", call.model, bool(call.contexts), call.apart)
         case Embed():
             return ("embed", call.model)
         case Generate():
@@ -136,6 +137,7 @@ def _key(call: Call) -> object:
                 call.choices,
                 call.logprobs,
                 call.max_tokens,
+                call.raw,
             )
         case _:
             return None
@@ -148,16 +150,14 @@ def _join_alike(calls: list[Call]) -> Call:
     if isinstance(first, Classify):
         texts = tuple(t for call in calls if isinstance(call, Classify) for t in call.texts)
         contexts = tuple(c for call in calls if isinstance(call, Classify) for c in call.contexts)
-        return Classify(first.model, texts, contexts)
+        return replace(first, texts=texts, contexts=contexts)
     if isinstance(first, Embed):
         return Embed(
             first.model, tuple(t for call in calls if isinstance(call, Embed) for t in call.texts)
         )
     assert isinstance(first, Generate)
     prompts = tuple(p for call in calls if isinstance(call, Generate) for p in call.prompts)
-    return Generate(
-        first.model, prompts, first.system, first.choices, first.logprobs, first.max_tokens
-    )
+    return replace(first, prompts=prompts)
 
 
 def _cut(answer: Reply, offset: int, size: int) -> Reply:
