@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, OPENAI_CATEGORIES, TOXICITY
-from balustrade.evals.labels import meanings
+from balustrade.core.labels import meanings
 from balustrade.evals.question import Question
 from balustrade.evals.subject import Head, heads_of_others, heads_of_ours, stretch
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from balustrade.core.call import Flow, classify
 from balustrade.core.content import Content, Role
 from balustrade.core.guard import TEXT, Latency
+from balustrade.core.labels import meanings
 from balustrade.core.spec import Spec
 from balustrade.core.verdict import Finding, Verdict
-from balustrade.evals.labels import meanings
 
 
 class Labelled(Spec, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -13,6 +13,9 @@ from balustrade.core.guard import TEXT, Latency
 from balustrade.core.spec import Count, Probability, Spec
 from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, RESPONSE_HARM, TOXICITY
 from balustrade.core.verdict import Finding, Span, Verdict
+from balustrade.guards.formats.by_label import BY_LABEL
+from balustrade.guards.formats.form import Exchange, Scored
+from balustrade.guards.formats.recognise import HUB, format_of
 from balustrade.shipped import SHIPPED, Description, describe
 from balustrade.text.normalise import normalise
 from balustrade.text.views import View, disguise, views
@@ -71,6 +74,19 @@ class Classifier(Spec, frozen=True):
     normalise: bool = True
     """Whether disguised letters are folded, and decoded copies of the text judged as well."""
 
+    format: str = ""
+    """How another classifier is given its text and its labels are read, such as `duoguard`; if
+    empty, told from a `hub:` name, whose labels are read by what they say if it is not known."""
+
+    def __post_init__(self) -> None:
+        form = format_of(self.model, self.format)
+        if form is not None and not isinstance(form, Scored):
+            raise ValueError(f"model {self.model!r} writes its judgement; expected use = 'judge'")
+        missing = set(self.heads) - (self._form.reports if self._form else set(self.heads))
+        if missing:
+            known = ", ".join(sorted(self._form.reports)) if self._form else ""
+            raise ValueError(f"model {self.model!r} has no {min(missing)!r}; it has: {known}")
+
     @property
     def judges(self) -> frozenset[str]:
         """Text and the arguments of tool calls."""
@@ -103,11 +119,25 @@ class Classifier(Spec, frozen=True):
             pieces = yield from compute(self._pieces, batch, work=size)
         if not pieces:
             return [Verdict(self.name) for _ in batch]
+        form = self._form
+        if form is not None:
+            pieces = [_formed(form, piece, batch[piece.content].role) for piece in pieces]
         contexts = [piece.context for piece in pieces]
         reply = yield from classify(
-            self.model, [piece.text for piece in pieces], contexts if any(contexts) else ()
+            self.model,
+            [piece.text for piece in pieces],
+            contexts if any(contexts) else (),
+            apart=form is not None and form.apart,
         )
         return self._verdicts(batch, pieces, reply)
+
+    @property
+    def _form(self) -> Scored | None:
+        """How another classifier is used; None for one with our own labels."""
+        form = format_of(self.model, self.format)
+        if isinstance(form, Scored):
+            return form
+        return BY_LABEL if self.model.startswith(HUB) else None
 
     def _pieces(self, batch: Sequence[Content]) -> list[Piece]:
         return [
@@ -154,11 +184,10 @@ class Classifier(Spec, frozen=True):
                 f"{len(reply.labels)} labels for {len(pieces)} texts"
             )
         worst: list[dict[str, tuple[float, Piece]]] = [{} for _ in batch]
-        wanted = {role: self._columns(role, reply.labels) for role in {c.role for c in batch}}
+        read = self._reader({content.role for content in batch}, reply.labels)
         for piece, row in zip(pieces, rows, strict=True):
             found = worst[piece.content]
-            for column, label in wanted[batch[piece.content].role]:
-                score = row[column]
+            for label, score in read(batch[piece.content].role, row):
                 if score >= self.floor and (label not in found or score > found[label][0]):
                     found[label] = (score, piece)
         return [
@@ -172,6 +201,20 @@ class Classifier(Spec, frozen=True):
             for found in worst
         ]
 
+    def _reader(
+        self, roles: Collection[Role], labels: tuple[str, ...]
+    ) -> Callable[[Role, Sequence[float]], Iterable[tuple[str, float]]]:
+        """Return what names the scores of a row that are reported for a role."""
+        form, heads = self._form, self.heads
+        if form is not None:
+            return lambda role, row: (
+                (name, min(max(score, 0.0), 1.0))
+                for name, score in form.findings(role, labels, row).items()
+                if not heads or name in heads
+            )
+        wanted = {role: self._columns(role, labels) for role in roles}
+        return lambda role, row: ((label, row[column]) for column, label in wanted[role])
+
     def _columns(self, role: Role, labels: tuple[str, ...]) -> list[tuple[int, str]]:
         """Return the columns to report and their labels; all of them if none fits the role."""
         heads = self.heads or HEADS[role]
@@ -182,6 +225,14 @@ class Classifier(Spec, frozen=True):
                 f"guard {self.name!r}: model {self.model!r} has no label {missing[0]!r}"
             )
         return chosen or list(enumerate(labels))
+
+
+def _formed(form: Scored, piece: Piece, role: Role) -> Piece:
+    """Return the piece as the model is given it."""
+    if role is not Role.ASSISTANT:
+        return piece._replace(text=form.text(Exchange(piece.text)))
+    exchange = Exchange(piece.context, piece.text)
+    return piece._replace(text=form.text(exchange), context=piece.context if form.pairs else "")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible model as a guard: rules in plain language, an answer of one letter."""
+"""A model that judges: by rules in plain language, or a guard model in its own format."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from msgspec import Meta
 from balustrade.core.call import Flow, Texts, generate
 from balustrade.core.content import Content, Text
 from balustrade.core.guard import TEXT, Latency
-from balustrade.core.spec import Count, Spec
+from balustrade.core.spec import Count, Probability, Spec
 from balustrade.core.verdict import Finding, Span, Verdict
+from balustrade.guards.ask import Plan, ask, worst
+from balustrade.guards.formats import FORMATS
+from balustrade.guards.formats.form import Definition, Generative
+from balustrade.guards.formats.recognise import HUB, format_of
 from balustrade.text.windows import windows
 
 NONE = "A"
@@ -56,17 +60,33 @@ class Judge(Spec, frozen=True):
     What is judged stands between marks that no text can hold, as they are made from a digest of
     the text. An answer to a request is judged together with the request.
 
-    Fails: if the model does not answer, or answers with anything but one of the letters.
+    A guard model such as Llama Guard is asked in the format it was trained on instead, and its
+    categories are reported by our names. `hub:NAME` and `hub:PATH` are recognised; behind a server
+    the format is named. Models that judge by definitions take rules as theirs.
+
+    Fails: if the model does not answer, or answers with anything but one of the letters or labels.
     """
 
     model: str
-    rules: Annotated[tuple[Criterion, ...], Meta(min_length=1, max_length=MOST_RULES)]
+    rules: Annotated[tuple[Criterion, ...], Meta(min_length=1, max_length=MOST_RULES)] = ()
+    """What is judged; may be left out where the model has a format of its own."""
+
     examples: tuple[Example, ...] = ()
     name: str = "judge"
     window: Count = 12_000
     """Characters judged at once; longer text is judged in overlapping windows."""
 
+    format: str = ""
+    """How a guard model is asked, such as `llama-guard-3`; if empty, told from a `hub:` name."""
+
+    risks: tuple[str, ...] = ()
+    """What a guard model is asked about, by its own names, where it is asked one by one."""
+
+    least: Probability = 0.5
+    """The probability that a guard model's labels have together, or its answer is an error."""
+
     def __post_init__(self) -> None:
+        self._check_format()
         categories = [rule.category for rule in self.rules]
         for category in categories:
             if categories.count(category) > 1:
@@ -88,7 +108,15 @@ class Judge(Spec, frozen=True):
         return Latency.MODEL
 
     def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
-        """Judge all contents with one call."""
+        """Judge all contents with one call, or one for each step of a format."""
+        form = self._form
+        if form is not None:
+            own = tuple(Definition(rule.category, rule.description) for rule in self.rules)
+            plan = Plan(self.model, self.name, form, self.risks, own, self.window, self.least)
+            return (yield from ask(plan, batch))
+        return (yield from self._by_rules(batch))
+
+    def _by_rules(self, batch: Sequence[Content]) -> Flow[list[Verdict]]:
         questions = [q for slot, c in enumerate(batch) for q in self._questions(slot, c)]
         findings: list[list[Finding]] = [[] for _ in batch]
         errors = [""] * len(batch)
@@ -108,9 +136,32 @@ class Judge(Spec, frozen=True):
                 else:
                     findings[question.slot] += self._findings(scores, question.span)
         return [
-            Verdict(self.name, () if error else _worst(found), error)
+            Verdict(self.name, () if error else worst(found), error)
             for found, error in zip(findings, errors, strict=True)
         ]
+
+    @property
+    def _form(self) -> Generative | None:
+        """How a guard model is asked; None for a model that is asked by rules."""
+        form = format_of(self.model, self.format)
+        return form if isinstance(form, Generative) else None
+
+    def _check_format(self) -> None:
+        form = format_of(self.model, self.format)
+        if form is not None and not isinstance(form, Generative):
+            raise ValueError(f"model {self.model!r} gives scores; expected use = 'classifier'")
+        if form is None and not self.rules:
+            known = ", ".join(FORMATS)
+            what = "is not recognised" if self.model.startswith(HUB) else "needs rules"
+            raise ValueError(f"model {self.model!r} {what}; give rules, or a format of: {known}")
+        unknown = set(self.risks) - set(form.risks if form else ())
+        if unknown:
+            known = ", ".join(form.risks if form else ()) or "none"
+            raise ValueError(f"no risk is named {min(unknown)!r}; the model's risks: {known}")
+        if form is not None and (self.examples or (self.rules and not form.risks)):
+            raise ValueError(
+                f"model {self.model!r} judges by its own categories, not by rules and examples"
+            )
 
     @property
     def _letters(self) -> tuple[str, ...]:
@@ -153,16 +204,6 @@ class _Question(NamedTuple):
     slot: int
     prompt: str
     span: Span | None
-
-
-def _worst(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the strongest finding of each category: the worst window's."""
-    best: dict[str, Finding] = {}
-    for finding in findings:
-        known = best.get(finding.category)
-        if known is None or finding.score > known.score:
-            best[finding.category] = finding
-    return tuple(best.values())
 
 
 def _prompt(content: Content, text: str) -> str:
