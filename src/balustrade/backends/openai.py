@@ -79,6 +79,7 @@ class OpenAI:
         self._lock = Lock()
         self._client: httpx.Client | None = None
         self._rung = 0
+        self._count = 0
 
     def send(self, calls: tuple[Call, ...]) -> list[Reply]:
         """Answer each call in order."""
@@ -127,7 +128,8 @@ class OpenAI:
         model = self.server.model or job.call.model
         match job.call:
             case Generate():
-                return self._chat(job, job.call, model)
+                ask = self._complete if job.call.raw else self._chat
+                return ask(job, job.call, model)
             case Classify():
                 body = wire.moderation(job.call, model)
                 return wire.scores(job.call, self._expected(job, "/moderations", body))
@@ -148,6 +150,18 @@ class OpenAI:
                 return wire.said(call, answer.content)
             refused = body
         raise _complaint(job, answer)
+
+    def _complete(self, job: _Job, call: Generate, model: str) -> wire.Said:
+        """Ask for a raw prompt's continuation, with as many alternatives as the server gives."""
+        for count in wire.COUNTS[self._count :]:
+            body = wire.completion(call, job.number, model, count)
+            answer = self._post(job, "/completions", body)
+            if answer.status not in REFUSED or not call.logprobs:
+                break
+            self._count = min(self._count + 1, len(wire.COUNTS) - 1)
+        if answer.status != 200:
+            raise _complaint(job, answer)
+        return wire.continued(call, answer.content)
 
     def _post(self, job: _Job, path: str, body: dict[str, Any]) -> _Answer:
         """Return an answer that is good, or refuses the request's form; ask again if it may help.

@@ -23,6 +23,12 @@ class Rung(NamedTuple):
     """Whether the length limit has its newer name and no temperature is set."""
 
 
+COUNTS = (ALTERNATIVES, 5, 0)
+"""How many alternatives a completion is asked for; the older API gives five, some servers none."""
+
+BEGINNINGS = ("<|begin_of_text|>", "<bos>", "<s>")
+"""Tokens that begin a text; a server puts its model's own before a prompt."""
+
 RUNGS = (
     Rung("choice", logprobs=True),
     Rung("schema", logprobs=True),
@@ -59,6 +65,21 @@ def chat(call: Generate, number: int, model: str, rung: Rung) -> dict[str, Any]:
         body["response_format"] = {"type": "json_schema", "json_schema": _schema(call.choices)}
         if "max_tokens" in body:
             body["max_tokens"] += len('{"answer": ""}')
+    return body
+
+
+def completion(call: Generate, number: int, model: str, count: int) -> dict[str, Any]:
+    """Return the body that asks for the continuation of raw prompt `number`, as it stands."""
+    prompt = call.prompts[number]
+    begun = next((mark for mark in BEGINNINGS if prompt.startswith(mark)), "")
+    body: dict[str, Any] = {
+        "model": model,
+        "prompt": prompt.removeprefix(begun),
+        "max_tokens": call.max_tokens,
+        "temperature": 0,
+    }
+    if call.logprobs and count:
+        body["logprobs"] = min(call.logprobs, count)
     return body
 
 
@@ -101,6 +122,36 @@ class _Choice(Struct):
 
 class _Completion(Struct):
     choices: list[_Choice]
+
+
+class _Listed(Struct):
+    """Log-probabilities as the older API lists them, or as chats do: servers differ."""
+
+    top_logprobs: list[dict[str, float] | None] | None = None
+    content: list[_Token] | None = None
+
+
+class _Continued(Struct):
+    text: str
+    logprobs: _Listed | None = None
+
+
+class _Continuation(Struct):
+    choices: list[_Continued]
+
+
+def continued(call: Generate, body: bytes) -> Said:
+    """Read a completion of a raw prompt."""
+    answer = msgspec.json.decode(body, type=_Continuation)
+    if not answer.choices:
+        raise BackendError(f"model {call.model!r} gave no choices")
+    choice = answer.choices[0]
+    listed = choice.logprobs
+    if not call.logprobs or listed is None:
+        return Said(choice.text)
+    if listed.content:
+        return Said(choice.text, _alternatives(listed.content[0]))
+    return Said(choice.text, (listed.top_logprobs or [None])[0] or {})
 
 
 class _Wrapped(Struct):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from balustrade.backends.local import Local
 from balustrade.backends.local import send as local_send
 from balustrade.core.call import Call, Compute, Failed, Reply
+from balustrade.core.registry import load
 from balustrade.flow.run import matched
+
+SCHEMES = {"hub": "balustrade.backends.hub:Hub"}
+"""What makes the backend of a model `SCHEME:NAME` that nobody else answers for, from its name."""
 
 
 class Backend(Protocol):
@@ -86,11 +90,12 @@ class Route:
 
     def _backend(self, model: str) -> Backend:
         if model not in self._made:
-            maker = self._makers.get(model)
+            maker = self._makers.get(model) or _by_scheme(model)
             if maker is None:
                 known = ", ".join(sorted(self._makers)) or "none"
                 raise LookupError(f"no backend answers for model {model!r}; known models: {known}")
-            self._made[model] = maker()
+            # Of two threads that come first at once, one's is kept, and so loaded once.
+            return self._made.setdefault(model, maker())
         return self._made[model]
 
     def close(self) -> None:
@@ -100,6 +105,14 @@ class Route:
             close = getattr(backend, "close", None)
             if close:
                 close()
+
+
+def _by_scheme(model: str) -> Callable[[], Backend] | None:
+    scheme, colon, name = model.partition(":")
+    if not colon or scheme not in SCHEMES:
+        return None
+    make = cast("Callable[[str], Backend]", load(f"model {model!r}", SCHEMES[scheme]))
+    return lambda: make(name)
 
 
 def _failed(error: Exception) -> Failed:

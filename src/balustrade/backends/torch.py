@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 from msgspec import Struct
 
+from balustrade.backends import pretrained
+from balustrade.backends.device import lock_of
 from balustrade.core.call import Call, Classify, Failed, Reply, Vectors
-from balustrade.core.errors import BackendError
-from balustrade.core.registry import require
 
 
 class Torch(Struct, frozen=True, dict=True):
@@ -52,57 +51,46 @@ class Torch(Struct, frozen=True, dict=True):
 
     @cached_property
     def _torch(self) -> Any:  # noqa: ANN401 - torch is optional, so it is unknown to the types
-        return require(f"model {self.name!r}", "torch")
+        return pretrained.torch_for(self.name)
 
     @cached_property
     def _model(self) -> Any:  # noqa: ANN401
-        model = self._load("AutoModelForSequenceClassification").to(self.device).eval()
+        model = pretrained.model(self.name, "AutoModelForSequenceClassification", self.device)
         if model.config.pad_token_id is None:
             model.config.pad_token_id = self._tokenizer.pad_token_id
         return model
 
     @cached_property
     def _tokenizer(self) -> Any:  # noqa: ANN401
-        tokenizer = self._load("AutoTokenizer")
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer
-
-    def _load(self, kind: str) -> Any:  # noqa: ANN401
-        _ = self._torch
-        transformers = cast("Any", require(f"model {self.name!r}", "transformers"))
-        path = Path(self.name)
-        if not path.is_dir() and self.name.startswith((".", "/", "~")):
-            raise BackendError(f"model {self.name!r}: there is no such folder")
-        try:
-            return getattr(transformers, kind).from_pretrained(self.name)
-        except (OSError, ValueError) as error:
-            first = str(error).strip().partition("\n")[0]
-            raise BackendError(f"model {self.name!r} cannot be loaded: {first}") from error
+        return pretrained.tokenizer(self.name)
 
     def _classify(self, call: Classify) -> Reply:
         if not call.texts:
             return Vectors(b"", len(self.labels), self.labels)
-        order = sorted(range(len(call.texts)), key=lambda slot: len(call.texts[slot]))
-        rows: list[list[float]] = [[]] * len(order)
-        for start in range(0, len(order), self.batch):
-            slots = order[start : start + self.batch]
-            texts = [call.texts[slot] for slot in slots]
-            contexts = [call.contexts[slot] for slot in slots] if any(call.contexts) else None
-            for slot, scores in zip(slots, self._scores(texts, contexts), strict=True):
-                rows[slot] = scores
+        contexts = call.contexts or ("",) * len(call.texts)
+        rows: list[list[float]] = [[]] * len(call.texts)
+        order = sorted(range(len(rows)), key=lambda slot: len(call.texts[slot]))
+        # A text that answers nothing is no pair, whatever shares its call.
+        for paired in (False, True):
+            alike = [slot for slot in order if bool(contexts[slot]) is paired]
+            for start in range(0, len(alike), self.batch):
+                slots = alike[start : start + self.batch]
+                given = [[call.texts[slot] for slot in slots]]
+                if paired:
+                    given.insert(0, [contexts[slot] for slot in slots])
+                for slot, scores in zip(slots, self._scores(given, apart=call.apart), strict=True):
+                    rows[slot] = scores
         return Vectors.of(rows, self.labels)
 
-    def _scores(self, texts: list[str], contexts: list[str] | None) -> list[list[float]]:
+    def _scores(self, given: Sequence[list[str]], *, apart: bool) -> list[list[float]]:
         """Run one forward pass; a text that answers another is given as the second of a pair."""
         limit = min(self.max_tokens, self._tokenizer.model_max_length)
-        pair = (contexts, texts) if contexts else (texts,)
-        inputs = self._tokenizer(
-            *pair, padding=True, truncation=True, max_length=limit, return_tensors="pt"
-        ).to(self.device)
-        with self._torch.inference_mode():
+        with lock_of(self.device), self._torch.inference_mode():
+            config = self._model.config
+            inputs = self._tokenizer(
+                *given, padding=True, truncation=True, max_length=limit, return_tensors="pt"
+            ).to(self.device)
             logits = self._model(**inputs).logits.float()
-        several = self._model.config.problem_type == "multi_label_classification"
-        alone = self._model.config.num_labels == 1
-        scores = logits.sigmoid() if several or alone else logits.softmax(dim=-1)
+        several = apart or config.problem_type == "multi_label_classification"
+        scores = logits.sigmoid() if several or config.num_labels == 1 else logits.softmax(dim=-1)
         return cast("list[list[float]]", scores.cpu().tolist())

@@ -39,9 +39,13 @@ def route(models: Sequence[str] = ()) -> Route:
 
 
 def require_models(guards: Iterable[Guard]) -> None:
-    """Raise MissingExtraError if a guard's shipped model cannot be loaded here."""
-    if "static" in {model for guard in guards for model in _models(guard)}:
+    """Raise MissingExtraError if a guard's shipped model, or one of the hub, cannot run here."""
+    models = {model for guard in guards for model in _models(guard)}
+    if "static" in models:
         require("model 'static'", "numpy")
+    for model in sorted(model for model in models if model.startswith("hub:")):
+        require(f"model {model!r}", "torch")
+        require(f"model {model!r}", "transformers")
 
 
 def _models(guard: object) -> Iterator[str]:

@@ -1,0 +1,94 @@
+"""Read models and tokenizers from the hub or a folder, so that every failure says what to do.
+
+Only safetensors are read and no code of a repository is ever run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from balustrade.core.errors import BackendError
+from balustrade.core.registry import require
+
+TOKENIZERS = {
+    "DuoGuard/DuoGuard-0.5B": "Qwen/Qwen2.5-0.5B",
+    "DuoGuard/DuoGuard-1.5B-transfer": "Qwen/Qwen2.5-1.5B",
+    "DuoGuard/DuoGuard-1B-Llama-3.2-transfer": "meta-llama/Llama-3.2-1B",
+}
+"""Where a tokenizer lies that is not beside its model (DuoGuard, `evaluate_duoguard.py`)."""
+
+
+def torch_for(name: str) -> Any:  # noqa: ANN401 - torch is optional, so it is unknown to the types
+    """Return torch on behalf of a model, or raise MissingExtraError."""
+    return require(f"model {name!r}", "torch")
+
+
+def transformers_for(name: str) -> Any:  # noqa: ANN401
+    """Return transformers on behalf of a model, or raise MissingExtraError."""
+    _ = torch_for(name)
+    return require(f"model {name!r}", "transformers")
+
+
+def model(name: str, kind: str, device: str) -> Any:  # noqa: ANN401
+    """Return a model ready to run: in float32 on a CPU, as it was saved elsewhere.
+
+    Args:
+        name: On the hub, or a folder.
+        kind: The class of transformers that reads it.
+        device: Where it runs.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+        BackendError: There is no such model, it is of another kind, or it does not fit.
+    """
+    torch = torch_for(name)
+    made = _read(name, kind, use_safetensors=True)
+    try:
+        return made.to(device=device, dtype=torch.float32 if device == "cpu" else None).eval()
+    except torch.OutOfMemoryError as error:
+        raise BackendError(f"model {name!r} does not fit on device {device!r}") from error
+
+
+def tokenizer(name: str) -> Any:  # noqa: ANN401
+    """Return a model's tokenizer, with a token to pad with."""
+    made = _read(TOKENIZERS.get(name, name), "AutoTokenizer")
+    if made.pad_token is None:
+        made.pad_token = made.eos_token
+    return made
+
+
+def settings(name: str) -> dict[str, Any]:
+    """Return what `config.json` says."""
+    transformers = transformers_for(name)
+    _require_folder(name)
+    try:
+        found: dict[str, Any] = transformers.PretrainedConfig.get_config_dict(name)[0]
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    return found
+
+
+def _read(name: str, kind: str, **options: Any) -> Any:  # noqa: ANN401
+    transformers = cast("Any", transformers_for(name))
+    _require_folder(name)
+    try:
+        return getattr(transformers, kind).from_pretrained(name, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise _unreadable(name, error) from error
+
+
+def _require_folder(name: str) -> None:
+    if not Path(name).is_dir() and name.startswith((".", "/", "~")):
+        raise BackendError(
+            f"model {name!r}: there is no such folder; give a folder with config.json, "
+            "safetensors and a tokenizer, or a name on the hub"
+        )
+
+
+def _unreadable(name: str, error: Exception) -> BackendError:
+    first = str(error).strip().partition("\n")[0]
+    return BackendError(
+        f"model {name!r} cannot be loaded: {first}; check the name, log in if the model is gated, "
+        "or give a folder that holds it"
+    )
