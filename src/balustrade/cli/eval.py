@@ -19,7 +19,9 @@ from balustrade.core.registry import require
 NAMES = """guards:
   static, encoder, cascade    shipped with the package
   patterns, keywords, ...     any guard a policy can name; --fields gives its fields
-  hub:NAME or hub:PATH        a Hugging Face sequence classifier
+  hub:NAME or hub:PATH        a guard model of a known format (Llama Guard, ShieldGemma, ...),
+                              or any sequence classifier; --fields '{"format": "wildguard"}'
+                              where the name does not tell
   judge:MODEL@URL             a model behind an OpenAI-compatible server, asked to judge
   moderations:MODEL@URL       a server's moderation endpoint
 Add #request, #post, #injection, #response or #personal where labels do not say what they answer.
@@ -63,7 +65,11 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type privat
         "--timed", metavar="N", type=int, default=200, help="rows of each file timed alone"
     )
     suite.add_argument("--fields", metavar="JSON", default="{}", help="fields of the guard")
-    suite.add_argument("--device", default="cpu", help="of a hub model (default: cpu)")
+    suite.add_argument(
+        "--device",
+        default="",
+        help="of a hub model: cpu, cuda, ... (default: a GPU if there is one)",
+    )
     suite.add_argument(
         "--key-env", metavar="VAR", default="", help="the variable that holds a server's key"
     )

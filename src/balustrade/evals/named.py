@@ -4,7 +4,7 @@
 |---|---|
 | `static`, `encoder`, `cascade` | a guard that is shipped with the package |
 | `patterns`, `keywords`, `package.module:Name` | any guard a policy can name, with its fields |
-| `hub:NAME`, `hub:PATH` | a Hugging Face sequence classifier |
+| `hub:NAME`, `hub:PATH` | a guard model of a known format, or any sequence classifier |
 | `judge:MODEL@URL` | a model behind an OpenAI-compatible server, asked to judge by `RULES` |
 | `moderations:MODEL@URL` | a server's moderation endpoint |
 
@@ -21,16 +21,18 @@ from typing import Any, cast
 
 from msgspec import Struct
 
+from balustrade.backends.device import device_of
+from balustrade.backends.hub import Hub
 from balustrade.backends.moderations import FLAGGED, Moderations
 from balustrade.backends.route import Backend, Route
 from balustrade.backends.torch import Torch
 from balustrade.core.digest import digest
 from balustrade.core.errors import PolicyError
 from balustrade.core.guard import Guard
+from balustrade.core.labels import meanings
 from balustrade.core.registry import load
 from balustrade.core.taxonomy import HARM, INJECTION, TOXICITY
 from balustrade.evals.labelled import Labelled
-from balustrade.evals.labels import meanings
 from balustrade.evals.question import Question
 from balustrade.evals.subject import (
     HARMS,
@@ -41,6 +43,8 @@ from balustrade.evals.subject import (
     heads_of_ours,
 )
 from balustrade.guards.build import build
+from balustrade.guards.formats.form import Generative
+from balustrade.guards.formats.recognise import format_of
 from balustrade.shipped import describe
 
 BACKENDS = {"static": "balustrade.backends.static:Static"}
@@ -65,8 +69,8 @@ class Access(Struct, frozen=True):
     """Fields of a guard that a policy can name."""
     key_env: str = ""
     """The environment variable that holds a server's key; none is sent if this is empty."""
-    device: str = "cpu"
-    """Where a Hugging Face model runs."""
+    device: str = ""
+    """Where a Hugging Face model runs; if empty, on a GPU if there is one."""
 
 
 def subject(name: str, access: Access | None = None) -> Subject:
@@ -122,9 +126,21 @@ def _registered(name: str, access: Access) -> Subject:
 
 
 def _hub(name: str, model: str, access: Access) -> Subject:
-    backend = Torch(model, access.device)
-    known = frozenset(filter(None, meanings(backend.labels)))
-    return _routed(name, Labelled(model, name), {model: lambda: backend}, heads_of_others(known))
+    form = format_of(name, str(access.fields.get("format", "")))
+    if form is None:
+        backend = Torch(model, device_of(access.device))
+        known = frozenset(filter(None, meanings(backend.labels)))
+        heads = heads_of_others(known)
+        return _routed(name, Labelled(model, name), {model: lambda: backend}, heads)
+    made: dict[str, Any] = {"use": "judge", "model": name}
+    if not isinstance(form, Generative):
+        # Reported whole: what a guard leaves out as too low would all rank alike.
+        made = {"use": "classifier", "model": name, "floor": 0.0}
+    made |= access.fields
+    asked = {*(form.risks[risk] for risk in made.get("risks", ())), *form.reports}
+    backends = {name: lambda: Hub(model, access.device)}
+    revision = digest(made)[:16]
+    return _routed(name, build(made), backends, heads_of_others(asked), revision)
 
 
 def _moderations(name: str, rest: str, access: Access) -> Subject:
