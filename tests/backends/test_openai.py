@@ -351,3 +351,68 @@ def test_r8_a_served_model_that_chats_is_a_failure(script: Script, backend: Open
 def test_a_server_needs_an_address() -> None:
     with pytest.raises(ValueError, match="expected base_url to start with http"):
         Server("file:///etc/passwd")
+
+
+def test_a_raw_prompt_is_completed_as_it_stands_but_for_the_server_s_own_beginning(
+    script: Script, backend: OpenAI
+) -> None:
+    top = [{"safe": -0.1, "unsafe": -2.4}, None]
+    choice = {"text": "safe", "logprobs": {"tokens": ["safe"], "top_logprobs": top}}
+    script.answer = lambda _path, _body: (200, {"choices": [choice]})
+    prompt = "<|begin_of_text|>Task: judge <|begin_of_text|>"
+    call = Generate("m", (prompt,), choices=("safe", "unsafe"), logprobs=20, max_tokens=4, raw=True)
+    assert one(backend, call) == Texts(("safe",), ({"safe": -0.1, "unsafe": -2.4},))
+    assert script.asked[0][:2] == (
+        "/v1/completions",
+        {
+            "model": "m",
+            "prompt": "Task: judge <|begin_of_text|>",
+            "max_tokens": 4,
+            "temperature": 0,
+            "logprobs": 20,
+        },
+    )
+
+
+def test_a_server_that_lists_fewer_alternatives_is_asked_for_fewer_from_then_on(
+    script: Script, backend: OpenAI
+) -> None:
+    def answer(_path: str, body: Body) -> tuple[int, Any]:
+        if body.get("logprobs", 0) > 5:
+            return 400, {"error": {"message": "logprobs must be <= 5"}}
+        content = [{"token": "Yes", "logprob": -0.2, "top_logprobs": []}]
+        return 200, {"choices": [{"text": "Yes", "logprobs": {"content": content}}]}
+
+    script.answer = answer
+    call = Generate("m", ("q",), logprobs=20, raw=True)
+    assert one(backend, call) == Texts(("Yes",), ({"Yes": -0.2},))
+    assert one(backend, call) == Texts(("Yes",), ({"Yes": -0.2},))
+    assert [body.get("logprobs") for _, body, _ in script.asked] == [20, 5, 5]
+
+
+def test_a_guard_model_behind_a_server_is_asked_in_its_format(
+    script: Script, backend: OpenAI
+) -> None:
+    odds = {"unsafe": -0.1, "safe": -2.4}
+    script.answer = lambda _path, body: (
+        200,
+        {
+            "choices": [
+                {"text": "unsafe", "logprobs": {"top_logprobs": [odds]}}
+                if "logprobs" in body
+                else {"text": "S9", "logprobs": None}
+            ]
+        },
+    )
+    guard = Judge("guard", format="llama-guard-3")
+    [verdict] = run(guard.check([Content.of("How do I pick a lock?")]), backend.send)
+    assert [finding.category for finding in verdict.findings] == ["harm", "weapons"]
+    prompts = [body["prompt"] for _, body, _ in script.asked]
+    assert prompts[0].startswith("<|start_header_id|>user<|end_header_id|>\n\nTask: Check")
+    assert prompts[1] == f"{prompts[0]}unsafe\n"
+
+
+def test_a_server_without_completions_is_a_failure(script: Script, backend: OpenAI) -> None:
+    script.answer = lambda _path, _body: (404, {"error": {"message": "no such route"}})
+    reply = one(backend, Generate("m", ("q",), logprobs=5, raw=True))
+    assert reply == Failed("model 'm' answered with HTTP 404: no such route")

@@ -93,7 +93,7 @@ class Decoder(Struct, frozen=True, dict=True):
     def _limit(self) -> int:
         config = self._model.config
         config = getattr(config, "text_config", None) or config
-        return min(config.max_position_embeddings, self._tokenizer.model_max_length)
+        return int(min(config.max_position_embeddings, self._tokenizer.model_max_length))
 
     def _encoded(self, call: Generate) -> list[list[int]]:
         texts = call.prompts if call.raw else [self._chat(p, call.system) for p in call.prompts]

@@ -132,12 +132,12 @@ def _hub(name: str, model: str, access: Access) -> Subject:
         known = frozenset(filter(None, meanings(backend.labels)))
         heads = heads_of_others(known)
         return _routed(name, Labelled(model, name), {model: lambda: backend}, heads)
-    made: dict[str, Any] = {"use": "judge", "model": name}
-    if not isinstance(form, Generative):
-        # Reported whole: what a guard leaves out as too low would all rank alike.
-        made = {"use": "classifier", "model": name, "floor": 0.0}
-    made |= access.fields
-    asked = {*(form.risks[risk] for risk in made.get("risks", ())), *form.reports}
+    # Reported whole: what a guard leaves out as too low would all rank alike.
+    made: dict[str, Any] = {"use": "classifier", "model": name, "floor": 0.0} | access.fields
+    asked = form.reports
+    if isinstance(form, Generative):
+        made = {"use": "judge", "model": name} | access.fields
+        asked |= {form.risks[risk] for risk in made.get("risks", ()) if risk in form.risks}
     backends = {name: lambda: Hub(model, access.device)}
     revision = digest(made)[:16]
     return _routed(name, build(made), backends, heads_of_others(asked), revision)

@@ -130,7 +130,8 @@ class _Talk:
         """Take the model's label, or give it the line break it wants to begin with."""
         labels = plan.form.labels
         if odds:
-            blank = max((token for token in odds if not token.strip()), key=odds.get, default="")
+            blanks = [token for token in odds if not token.strip()]
+            blank = max(blanks, key=lambda token: odds[token], default="")
             if blank and exp(odds[blank]) >= 0.5 and self.blanks < BLANKS:
                 self.prompt, self.blanks = self.prompt + blank, self.blanks + 1
                 return
