@@ -31,6 +31,14 @@ class Head(Struct, frozen=True):
     """False-alarm rate, as written in a policy, to the probability that keeps it."""
 
 
+class Language(Struct, frozen=True):
+    """A language the encoder tells apart, and how its logits are moved there."""
+
+    name: str
+    offsets: tuple[float, ...]
+    """Added to the logit of each head, in order, so that one threshold serves all languages."""
+
+
 class Description(Struct, frozen=True):
     """One shipped model; enough for a guard, which never sees the weights."""
 
@@ -39,15 +47,29 @@ class Description(Struct, frozen=True):
     """File name of the weights, beside the description."""
     sha256: str
     """Digest of the weights; the loader refuses other bytes."""
-    bits: int
-    """The table has 2**bits rows."""
-    columns: tuple[str, ...]
-    """Columns of the table: one for each head, in order, and last the context of an answer."""
-    scales: tuple[float, ...]
-    """What one unit of each column is worth, in logits."""
     heads: tuple[Head, ...]
     false_alarms: float
     """The rate on harmless text that the default thresholds aim at."""
+    bits: int = 0
+    """Static: the table has 2**bits rows."""
+    columns: tuple[str, ...] = ()
+    """Static: a column for each head, in order, and last the context of an answer."""
+    scales: tuple[float, ...] = ()
+    """Static: what one unit of each column is worth, in logits."""
+    tokenizer: str = ""
+    """Encoder: file name of the vocabulary, beside the description."""
+    tokenizer_sha256: str = ""
+    window: int = 0
+    """Encoder: tokens of a text that are read at once, marks included."""
+    request: int = 0
+    """Encoder: tokens of the request that an answer is read with, marks included."""
+    width: int = 0
+    """Encoder: numbers of a text's vector."""
+    begin: int = 0
+    """Encoder: the number of the mark before a text."""
+    end: int = 0
+    """Encoder: the number of the mark after a text."""
+    languages: tuple[Language, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,21 +1,25 @@
 """Write an encoder as an ONNX graph of small integers.
 
-Dense layers hold int8 weights with one scale a column; their inputs are quantised as they come.
-Piece vectors are four bits wide, with one scale for every `GROUP` numbers. The graph is written
-node by node, so that the same weights are the same bytes, and no exporter stands between the model
-that was trained and the one that serves.
+Dense layers hold int8 weights with one scale a column. Their inputs are quantised by scales fixed
+beforehand, from what texts showed (`ranges`), so that a text's score does not hang on the texts
+beside it; numbers that run high in some columns are first moved into the weights (SmoothQuant: Xiao
+et al. 2022, arXiv 2211.10438). Piece vectors are four bits wide, with one scale for every `GROUP`
+numbers. The graph is written node by node: the same weights are the same bytes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from balustrade.models.encoder import GROUP, Shape
+from balustrade.models.encoder import GROUP, Encoder, Shape
+from balustrade.train.align import batches
 
 Floats = NDArray[np.float32]
 
@@ -49,6 +53,49 @@ def eight_bits(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
     return np.clip(np.rint(matrix / scales), -127, 127).astype(np.int8), scales
 
 
+class Range(NamedTuple):
+    """What the inputs of a dense layer were seen to be."""
+
+    columns: Floats
+    """Largest absolute value of each column."""
+    low: float
+    high: float
+
+
+def ranges(model: Encoder, texts: Sequence[Sequence[int]]) -> dict[str, Range]:
+    """Return the range of each dense layer's input over texts, by the layer's name."""
+    found: dict[str, Range] = {}
+
+    def watch(name: str) -> Any:  # noqa: ANN401
+        def hook(_layer: object, inputs: tuple[torch.Tensor], _output: object) -> None:
+            seen = inputs[0].detach().float()[live[0]]
+            new = Range(
+                seen.abs().amax(dim=0).numpy(), float(seen.min()), float(seen.max())
+            )
+            old = found.get(name, new)
+            found[name] = Range(
+                np.maximum(old.columns, new.columns),
+                min(old.low, new.low),
+                max(old.high, new.high),
+            )
+
+        return hook
+
+    live: list[torch.Tensor] = [torch.zeros(0)]
+    hooks = [
+        layer.register_forward_hook(watch(name))
+        for name, layer in model.named_modules()
+        if name.startswith("blocks.") and isinstance(layer, torch.nn.Linear)
+    ]
+    with torch.inference_mode():
+        for batch in batches(texts):
+            live[0] = batch.mask
+            model.states(batch.pieces, batch.segments, batch.mask)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
 class _Graph:
     """Nodes and constants, named as they come."""
 
@@ -69,20 +116,36 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
         return names[0] if outputs == 1 else names
 
-    def dense(self, x: str, matrix: Floats, bias: Floats) -> str:
+    def dense(self, x: str, matrix: Floats, bias: Floats, seen: Range) -> str:
         """Multiply by a quantised matrix of shape (inputs, outputs) and add a bias."""
+        columns = np.maximum(seen.columns, 1e-6)
+        rows = np.maximum(np.abs(matrix).max(axis=1), 1e-6)
+        smooth = np.sqrt(columns / rows)
+        smooth = (smooth / np.exp(np.log(smooth).mean())).astype(np.float32)
+        low, high = seen.low, seen.high
+        if high / max(np.median(columns), 1e-6) > 4:
+            x = self.node("Mul", x, self.constant(1 / smooth))
+            matrix = matrix * smooth[:, None]
+            high = float((columns / smooth).max())
+            low = -high
+        low, high = min(low, 0.0), max(high, 1e-6)
+        scale = np.float32((high - low) / 255)
+        zero = np.uint8(np.clip(np.rint(-low / scale), 0, 255))
         weights, scales = eight_bits(matrix)
-        small, scale, zero = self.node("DynamicQuantizeLinear", x, outputs=3)
-        product = self.node(
-            "MatMulInteger",
-            small,
-            self.constant(weights),
-            zero,
-            self.constant(np.zeros(weights.shape[1], np.int8)),
+        scale_name, zero_name = self.constant(scale), self.constant(zero)
+        return str(
+            self.node(
+                "MatMulIntegerToFloat",
+                self.node("QuantizeLinear", x, scale_name, zero_name),
+                self.constant(weights),
+                scale_name,
+                self.constant(scales),
+                zero_name,
+                self.constant(np.zeros(len(scales), np.int8)),
+                self.constant(bias),
+                domain="com.microsoft",
+            )
         )
-        unit = self.node("Mul", scale, self.constant(scales))
-        scaled = self.node("Mul", self.node("Cast", product, to=TensorProto.FLOAT), unit)
-        return str(self.node("Add", scaled, self.constant(bias)))
 
     def norm(self, x: str, weight: Floats, bias: Floats) -> str:
         """Bring each row to mean zero and variance one, then scale and shift it."""
@@ -98,19 +161,21 @@ class _Graph:
         )
 
 
-def graph(weights: dict[str, Floats], shape: Shape) -> onnx.ModelProto:
+def graph(
+    weights: Mapping[str, Floats], shape: Shape, limits: Mapping[str, Range]
+) -> onnx.ModelProto:
     """Return the whole model: piece numbers in, logits and a sentence vector out.
 
     Inputs: `pieces`, `segments` (int64, shape (batch, time)), `mask` (float, 1 where a token is
     real). Outputs: `logits` of shape (batch, heads), `vector` of shape (batch, width), of length
-    one, `heed` of shape (batch, time, heads): how much each head looks at each token.
+    one, and `language` of shape (batch, languages), the logits of which one it is in.
     """
     g = _Graph()
     x = _embedded(g, weights)
     bias = g.node("Mul", g.node("Sub", "mask", g.constant(np.float32(1))), g.constant(np.float32(1e4)))
     bias = g.node("Unsqueeze", bias, g.constant(np.array([1, 2])))
     for layer in range(shape.layers):
-        x = _block(g, weights, f"blocks.{layer}.", x, bias, shape)
+        x = _block(_Layer(g, weights, f"blocks.{layer}.", limits, shape), x, bias)
     _answers(g, weights, x)
     batch_time = ["batch", "time"]
     inputs = [
@@ -121,15 +186,18 @@ def graph(weights: dict[str, Floats], shape: Shape) -> onnx.ModelProto:
     outputs = [
         helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", shape.heads]),
         helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", shape.width]),
-        helper.make_tensor_value_info("heed", TensorProto.FLOAT, [*batch_time, shape.heads]),
+        helper.make_tensor_value_info(
+            "language", TensorProto.FLOAT, ["batch", len(weights["language.bias"])]
+        ),
     ]
     body = helper.make_graph(g.nodes, "encoder", inputs, outputs, g.constants)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(body, opset_imports=opsets, ir_version=9)
     model.producer_name = "balustrade"
     return model
 
 
-def _embedded(g: _Graph, weights: dict[str, Floats]) -> str:
+def _embedded(g: _Graph, weights: Mapping[str, Floats]) -> str:
     packed, scales = four_bits(weights["piece.weight"])
     groups = scales.shape[1]
     rows = g.node("Gather", g.constant(packed, "piece.nibbles"), "pieces")
@@ -152,12 +220,32 @@ def _embedded(g: _Graph, weights: dict[str, Floats]) -> str:
     return g.norm(x, weights["norm.weight"], weights["norm.bias"])
 
 
-def _block(
-    g: _Graph, weights: dict[str, Floats], name: str, x: str, bias: str, shape: Shape
-) -> str:
+class _Layer(NamedTuple):
+    """What one layer is written from."""
+
+    graph: _Graph
+    weights: Mapping[str, Floats]
+    name: str
+    limits: Mapping[str, Range]
+    shape: Shape
+
+    def dense(self, x: str, part: str) -> str:
+        """Add the dense layer of that name."""
+        name = self.name + part
+        return self.graph.dense(
+            x, self.weights[f"{name}.weight"].T, self.weights[f"{name}.bias"], self.limits[name]
+        )
+
+    def norm(self, x: str, part: str) -> str:
+        """Add the norm of that name."""
+        name = self.name + part
+        return self.graph.norm(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+
+
+def _block(layer: _Layer, x: str, bias: str) -> str:
+    g, shape = layer.graph, layer.shape
     each = shape.width // shape.attention
-    mixed = g.dense(x, weights[name + "mix.weight"].T, weights[name + "mix.bias"])
-    parts = g.node("Split", mixed, outputs=3, axis=-1, num_outputs=3)
+    parts = g.node("Split", layer.dense(x, "mix"), outputs=3, axis=-1, num_outputs=3)
     split = g.constant(np.array([0, 0, shape.attention, each]))
     query, key, value = (g.node("Reshape", part, split) for part in parts)
     query = g.node("Transpose", query, perm=[0, 2, 1, 3])
@@ -167,24 +255,17 @@ def _block(
     heed = g.node("Softmax", g.node("Add", heed, bias), axis=-1)
     out = g.node("Transpose", g.node("MatMul", heed, value), perm=[0, 2, 1, 3])
     out = g.node("Reshape", out, g.constant(np.array([0, 0, shape.width])))
-    out = g.dense(out, weights[name + "out.weight"].T, weights[name + "out.bias"])
-    x = g.norm(
-        g.node("Add", x, out), weights[name + "norm1.weight"], weights[name + "norm1.bias"]
-    )
-    inner = g.node("Gelu", g.dense(x, weights[name + "up.weight"].T, weights[name + "up.bias"]))
-    inner = g.dense(inner, weights[name + "down.weight"].T, weights[name + "down.bias"])
-    return g.norm(
-        g.node("Add", x, inner), weights[name + "norm2.weight"], weights[name + "norm2.bias"]
-    )
+    x = layer.norm(g.node("Add", x, layer.dense(out, "out")), "norm1")
+    inner = g.node("Gelu", layer.dense(x, "up"))
+    return layer.norm(g.node("Add", x, layer.dense(inner, "down")), "norm2")
 
 
-def _answers(g: _Graph, weights: dict[str, Floats], x: str) -> None:
+def _answers(g: _Graph, weights: Mapping[str, Floats], x: str) -> None:
     """Join the heads: each reads the mean of all tokens and those it heeds."""
     column = g.node("Unsqueeze", "mask", g.constant(np.array([2])))
     far = g.node("Mul", g.node("Sub", column, g.constant(np.float32(1))), g.constant(np.float32(1e4)))
     heed = g.node("Add", g.node("MatMul", x, g.constant(weights["query.weight"].T)), far)
-    g.nodes.append(helper.make_node("Softmax", [heed], ["heed"], axis=1))
-    read = g.node("Mul", "heed", g.node("MatMul", x, g.constant(weights["local.weight"].T)))
+    read = g.node("Mul", g.node("Softmax", heed, axis=1), g.node("MatMul", x, g.constant(weights["local.weight"].T)))
     local = g.node("ReduceSum", read, g.constant(np.array([1])), keepdims=0)
     count = g.node("ReduceSum", "mask", g.constant(np.array([1])), keepdims=1)
     total = g.node("ReduceSum", g.node("Mul", x, column), g.constant(np.array([1])), keepdims=0)
@@ -193,3 +274,6 @@ def _answers(g: _Graph, weights: dict[str, Floats], x: str) -> None:
     whole = g.node("Add", whole, g.constant(weights["whole.bias"]))
     g.nodes.append(helper.make_node("Add", [local, whole], ["logits"]))
     g.nodes.append(helper.make_node("LpNormalization", [mean], ["vector"], axis=-1, p=2))
+    speech = g.node("MatMul", "vector", g.constant(weights["language.weight"].T))
+    bias = g.constant(weights["language.bias"])
+    g.nodes.append(helper.make_node("Add", [speech, bias], ["language"]))
