@@ -133,10 +133,10 @@ def _hub(name: str, model: str, access: Access) -> Subject:
         heads = heads_of_others(known)
         return _routed(name, Labelled(model, name), {model: lambda: backend}, heads)
     # Reported whole: what a guard leaves out as too low would all rank alike.
-    made: dict[str, Any] = {"use": "classifier", "model": name, "floor": 0.0} | access.fields
+    made: dict[str, Any] = {"use": "classifier", "model": name, "floor": 0.0, **access.fields}
     asked = form.reports
     if isinstance(form, Generative):
-        made = {"use": "judge", "model": name} | access.fields
+        made = {"use": "judge", "model": name, **access.fields}
         asked |= {form.risks[risk] for risk in made.get("risks", ()) if risk in form.risks}
     backends = {name: lambda: Hub(model, access.device)}
     revision = digest(made)[:16]
