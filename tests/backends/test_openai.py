@@ -26,6 +26,7 @@ from balustrade.core.call import (
 from balustrade.core.content import Content
 from balustrade.core.verdict import Finding, Verdict
 from balustrade.flow.run import run
+from balustrade.guards.build import build
 from balustrade.guards.judge import Criterion, Judge
 
 Body = dict[str, Any]
@@ -416,3 +417,12 @@ def test_a_server_without_completions_is_a_failure(script: Script, backend: Open
     script.answer = lambda _path, _body: (404, {"error": {"message": "no such route"}})
     reply = one(backend, Generate("m", ("q",), logprobs=5, raw=True))
     assert reply == Failed("model 'm' answered with HTTP 404: no such route")
+
+
+def test_a_moderation_endpoint_is_a_classifier_by_label(script: Script, backend: OpenAI) -> None:
+    result = {"flagged": True, "category_scores": {"violence/graphic": 0.7, "harassment": 0.25}}
+    script.answer = lambda _path, _body: (200, {"results": [result]})
+    guard = build({"use": "classifier", "model": "omni", "format": "by-label"})
+    [verdict] = run(guard.check([Content.of("hm")]), backend.send)
+    found = {finding.category: finding.score for finding in verdict.findings}
+    assert found == pytest.approx({"violent-crimes": 0.7, "toxicity": 0.25})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ RUDE = {"category": "rude", "description": "The message insults someone."}
 KEYWORDS = {"use": "keywords", "words": ["bomb", "api key", "爆弾"]}
 PATTERNS = {"use": "patterns"}
 JUDGE = {"use": "judge", "model": "letters", "rules": [RUDE], "window": 500}
+MODEL = {"use": "judge", "model": "labels", "format": "polyguard", "window": 500}
 GUARDS_HELD_TO_THEM: tuple[dict[str, Any], ...] = (
     KEYWORDS,
     KEYWORDS | {"normalise": False},
@@ -40,6 +42,9 @@ GUARDS_HELD_TO_THEM: tuple[dict[str, Any], ...] = (
     {"use": "classifier"},
     {"use": "classifier", "window": 60, "overlap": 20, "floor": 0.0},
     JUDGE,
+    MODEL,
+    MODEL | {"format": "shieldgemma"},
+    {"use": "classifier", "format": "by-label"},
     {"use": "cascade", "guards": [KEYWORDS, {"use": "classifier"}, JUDGE]},
     {"use": "cascade", "guards": [{"use": "classifier"}, JUDGE], "clear": 0.1, "sure": 0.9},
     {"use": "cascade", "combine": "all_of", "guards": [KEYWORDS, {"use": "classifier"}]},
@@ -64,7 +69,22 @@ class Letters:
         return Texts(tuple(max(o, key=lambda letter: o[letter]) for o in odds), tuple(odds))
 
 
-ROUTE = Route({"static": lambda: Static("static"), "letters": Letters}, Local(2))
+class Labels(Letters):
+    """A guard model that gives each label a probability, and names a category of harm."""
+
+    def _answer(self, call: Call) -> Reply:
+        assert isinstance(call, Generate)
+        if not call.choices:
+            return Texts(tuple(" S1, S9" for _ in call.prompts))
+        first, *others = call.choices
+        odds = tuple(
+            {first: log(0.3 + len(prompt) % 97 / 200)} | dict.fromkeys(others, log(0.2))
+            for prompt in call.prompts
+        )
+        return Texts(tuple(call.choices[0] for _ in call.prompts), odds)
+
+
+ROUTE = Route({"static": lambda: Static("static"), "letters": Letters, "labels": Labels}, Local(2))
 
 fragments = st.sampled_from(
     [
