@@ -13,14 +13,17 @@ from balustrade.train.languages import LICENCE, SPACELESS, examples, pairs, phra
 
 LANGS = sorted(phrases())
 OTHERS = [lang for lang in LANGS if lang != "en"]
-REPORTED = "en zh ko pt de fr es it ru ar hi vi th ja id sw bn".split()
+REPORTED = {
+    "en", "zh", "ko", "pt", "de", "fr", "es", "it", "ru",
+    "ar", "hi", "vi", "th", "ja", "id", "sw", "bn",
+}  # fmt: skip
 CODES = {hazard.code for hazard in HAZARDS}
 
 each_language = pytest.mark.parametrize("lang", LANGS)
 
 
 def test_every_language_we_report_has_phrases() -> None:
-    assert set(REPORTED) <= set(LANGS)
+    assert set(LANGS) >= REPORTED
 
 
 @each_language

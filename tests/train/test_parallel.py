@@ -4,6 +4,7 @@ import gzip
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_counts_are_those_of_model_1_written_out(corpus: Corpus, rounds: int) ->
 def test_no_round_makes_the_corpus_less_likely(corpus: Corpus) -> None:
     english, other = [e for e, _ in corpus], [o for _, o in corpus]
     values = [likelihood(corpus, agree(english, other, rounds)) for rounds in range(1, 8)]
-    assert all(later >= earlier - 1e-9 for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later >= earlier - 1e-9 for earlier, later in pairwise(values))
 
 
 @settings(deadline=None)
