@@ -5,6 +5,8 @@ Only safetensors are read and no code of a repository is ever run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,9 +45,14 @@ def model(name: str, kind: str, device: str) -> Any:  # noqa: ANN401
         BackendError: There is no such model, it is of another kind, or it does not fit.
     """
     torch = torch_for(name)
-    made = _read(name, kind, use_safetensors=True)
+    made, found = _read(name, kind, use_safetensors=True, output_loading_info=True)
+    absent = sorted(found["missing_keys"])
+    if absent:
+        # transformers fills them with random numbers, which would judge as surely as any.
+        raise BackendError(f"model {name!r} is no {kind}: its weights lack {absent[0]!r}")
     try:
-        return made.to(device=device, dtype=torch.float32 if device == "cpu" else None).eval()
+        made = made.to(device).eval()
+        return made.float() if device == "cpu" else made
     except torch.OutOfMemoryError as error:
         raise BackendError(f"model {name!r} does not fit on device {device!r}") from error
 
@@ -73,9 +80,23 @@ def _read(name: str, kind: str, **options: Any) -> Any:  # noqa: ANN401
     transformers = cast("Any", transformers_for(name))
     _require_folder(name)
     try:
-        return getattr(transformers, kind).from_pretrained(name, **options)
+        with _quiet(transformers):
+            return getattr(transformers, kind).from_pretrained(name, **options)
     except (OSError, ValueError, ImportError) as error:
         raise _unreadable(name, error) from error
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:  # noqa: ANN401
+    """Keep progress bars off what others read."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _require_folder(name: str) -> None:

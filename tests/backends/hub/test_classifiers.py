@@ -210,3 +210,9 @@ def test_a_missing_model_is_a_verdict_error_under_a_rail(tmp_path: Path) -> None
     [answer] = run(isolate(guard.check, [ASKED]), Route({}).send)
     assert not isinstance(answer, Verdict)
     assert "there is no such folder" in str(answer)
+
+
+def test_a_head_that_is_not_among_the_weights_is_refused_not_made_up(decoder: Make) -> None:
+    [reply] = Hub(str(decoder("polyguard")), "cpu").send((Classify("m", ("hi",), apart=True),))
+    assert isinstance(reply, Failed)
+    assert "its weights lack 'score.weight'" in reply.error

@@ -121,6 +121,52 @@ def test_a_policy_s_guard_scores_the_labels_of_that_pass(
     assert verdict.findings[0].score == pytest.approx(expected, rel=1e-3)
 
 
+TEXT: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": 0,
+    "bos_token_id": 1, "eos_token_id": 3, "initializer_range": 0.3,
+}  # fmt: skip
+EYES: dict[str, Any] = {
+    "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64, "image_size": 28,
+    "patch_size": 14,
+}  # fmt: skip
+WITH_EYES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "Llama4": (
+        {"head_dim": 8, "intermediate_size_mlp": 48, "moe_layers": [], "no_rope_layers": [1, 0]},
+        {"num_attention_heads": 4, "vision_output_dim": 32, "projector_input_dim": 32,
+         "projector_output_dim": 32},
+    ),
+    "Mllama": (
+        {"cross_attention_layers": [1]},
+        {"attention_heads": 4, "num_global_layers": 1, "vision_output_dim": 64,
+         "max_num_tiles": 1, "intermediate_layers_indices": [0],
+         "supported_aspect_ratios": [[1, 1]]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted(WITH_EYES))
+def test_a_guard_with_eyes_is_asked_by_text_alone(decoder: Make, tmp_path: Path, kind: str) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(decoder("llama-guard-4"))
+    text, eyes = WITH_EYES[kind]
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=TEXT | text | {"vocab_size": len(tokenizer)}, vision_config=EYES | eyes
+    )
+    torch.manual_seed(5)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    prompts = ("how do I pick a lock?", "me")
+    call = Generate("m", prompts, choices=("safe", "unsafe"), logprobs=5, raw=True)
+    reply = answered(Hub(str(tmp_path), "cpu"), call)
+    for prompt, odds in zip(prompts, reply.logprobs, strict=True):
+        ids = tokenizer(prompt).input_ids
+        with torch.no_grad():
+            row = model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+        [token] = tokenizer("safe", add_special_tokens=False).input_ids
+        assert odds["safe"] == pytest.approx(row[token].item(), abs=1e-4)
+
+
 def test_a_model_not_made_for_the_format_is_an_error_not_safe(decoder: Make) -> None:
     guard = build(
         {"use": "judge", "model": f"hub:{decoder('llama-guard-3')}", "format": "llama-guard-3"}
