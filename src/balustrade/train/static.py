@@ -262,11 +262,11 @@ def write(
         "static",
         "static.safetensors",
         hashlib.sha256(data).hexdigest(),
-        config.bits,
-        (*HEADS, "context"),
-        tuple(float(scale) for scale in scales),
         tuple(heads),
         config.false_alarms,
+        bits=config.bits,
+        columns=(*HEADS, "context"),
+        scales=tuple(float(scale) for scale in scales),
     )
     _write(out / "static.json", description)
     _write(out / "static.manifest.json", manifest(config, Path(config.data)))
