@@ -17,6 +17,7 @@ from balustrade.evals.named import Access, subject
 from balustrade.evals.question import Question
 from balustrade.evals.suites.moderation import Options, run
 from balustrade.evals.task import tasks
+from balustrade.shipped import HERE, describe
 
 Write = Callable[[Path, Sequence[dict[str, Any]]], Path]
 QUICK = Options(samples=20, timed=2)
@@ -41,11 +42,12 @@ class Endpoint(BaseHTTPRequestHandler):
         return
 
 
-def test_the_shipped_guard_is_judged_at_its_shipped_thresholds() -> None:
-    from balustrade.shipped import describe
-
-    found = subject("static")
-    thresholds = {head.name: head.threshold for head in describe("static").heads}
+@pytest.mark.parametrize("tier", ["static", "encoder", "cascade"])
+def test_a_shipped_guard_is_judged_at_its_shipped_thresholds(tier: str) -> None:
+    if not (HERE / f"{tier}.json").exists():
+        pytest.skip(f"{tier}.json is not there")
+    found = subject(tier)
+    thresholds = {head.name: head.threshold for head in describe(tier).heads}
     assert {question: head.threshold for question, head in found.heads.items()} == {
         Question.REQUEST: thresholds["harm"],
         Question.POST: thresholds["toxicity"],
@@ -57,12 +59,6 @@ def test_the_shipped_guard_is_judged_at_its_shipped_thresholds() -> None:
     )
     assert {"harm", "toxicity", "injection"} <= {f.category for f in request.findings}
     assert {f.category for f in answer.findings} == {"response-harm"}
-
-
-@pytest.mark.parametrize("tier", ["encoder", "cascade"])
-def test_a_tier_that_is_not_shipped_is_refused_by_name(tier: str) -> None:
-    with pytest.raises(PolicyError, match=f"guard '{tier}' is not shipped with this version"):
-        subject(tier)
 
 
 def test_any_guard_a_policy_can_name_is_judged_with_its_fields() -> None:

@@ -12,8 +12,21 @@ from balustrade.core.errors import BackendError, PolicyError
 from balustrade.core.taxonomy import HARM, HAZARDS, RESPONSE_HARM, TOXICITY
 from balustrade.shipped import HERE, SHIPPED, describe, weights
 
+each_shipped = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                not (HERE / f"{name}.json").exists(), reason=f"{name}.json is not there"
+            ),
+        )
+        for name in sorted(SHIPPED)
+    ],
+)
 
-@pytest.mark.parametrize("name", sorted(SHIPPED))
+
+@each_shipped
 def test_the_digest_names_the_bytes(name: str) -> None:
     assert sha256(weights(name)).hexdigest() == describe(name).sha256
 

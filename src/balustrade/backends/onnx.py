@@ -76,7 +76,7 @@ class Onnx:
         slopes = np.array([head.slope for head in heads])
         offsets = np.array([head.offset for head in heads])
         against = np.minimum(-(logits * slopes + offsets), 700.0)
-        return (1.0 / (1.0 + np.exp(against))).astype(np.float32)
+        return np.asarray(1.0 / (1.0 + np.exp(against)), np.float32)
 
     def logits(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> Floats:
         """Return what the heads say before calibration, of each head the worst window's."""
@@ -97,12 +97,13 @@ class Onnx:
         return found, spoken
 
     def vectors(self, texts: Sequence[str]) -> Floats:
-        """Return the mean of each text's windows as a vector of length one, shape (texts, width)."""
+        """Return the mean of each text's windows, of length one, shape (texts, width)."""
         found = np.zeros((len(texts), self._description.width), np.float32)
         for windows, (rows,) in self._run(texts, (), ["vector"]):
             for window, row in zip(windows, rows, strict=True):
                 found[window.text] += row
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        return np.asarray(found / np.maximum(lengths, 1e-12), np.float32)
 
     def _answer(self, call: Call) -> Reply:
         try:
@@ -148,7 +149,9 @@ class Onnx:
     def _windows(self, texts: Sequence[str], contexts: Sequence[str]) -> Iterator[Window]:
         """Cut each text's tokens into windows that overlap by a quarter."""
         known = self._description
-        encoded = self._tokenizer.encode_batch_fast([*texts, *contexts], add_special_tokens=False)
+        # Half of a pair of surrogates is no character, and the tokenizer takes none.
+        read = [text.encode(errors="replace").decode() for text in (*texts, *contexts)]
+        encoded = self._tokenizer.encode_batch_fast(read, add_special_tokens=False)
         room = known.window - 2
         step = room - room // 4
         for number in range(len(texts)):
@@ -200,6 +203,10 @@ class Onnx:
                 f"its description says {known.tokenizer_sha256}"
             )
         return tokenizers.Tokenizer.from_str(gzip.decompress(data).decode())
+
+    def load(self) -> None:
+        """Read graph and vocabulary now, not with the first text."""
+        self._tokenizer, self._session  # noqa: B018 - each is read by being named
 
     def close(self) -> None:
         """Let go of the threads."""

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from balustrade.backends.local import Local
 from balustrade.backends.local import send as local_send
 from balustrade.core.call import Call, Compute, Failed, Reply
+from balustrade.core.errors import BalustradeError
 from balustrade.core.registry import load
 from balustrade.flow.run import matched
 
@@ -97,6 +98,16 @@ class Route:
             # Of two threads that come first at once, one's is kept, and so loaded once.
             return self._made.setdefault(model, maker())
         return self._made[model]
+
+    def load(self) -> list[str]:
+        """Have each backend that was needed read all it may yet need; return what went wrong."""
+        errors = []
+        for backend in list(self._made.values()):
+            try:
+                getattr(backend, "load", lambda: None)()
+            except BalustradeError as error:
+                errors.append(str(error))
+        return errors
 
     def close(self) -> None:
         """Let go of threads and connections."""

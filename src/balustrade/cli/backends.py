@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
+from balustrade.backends import shipped
 from balustrade.backends.route import Backend, Route
 from balustrade.core.errors import PolicyError
 from balustrade.core.guard import Guard
@@ -29,7 +30,7 @@ def route(models: Sequence[str] = ()) -> Route:
     Raises:
         PolicyError: One is not of that form.
     """
-    makers: dict[str, Callable[[], Backend]] = {"static": _static}
+    makers = shipped.makers()
     for model in (*os.environ.get(MODELS, "").split(), *models):
         name, _, url = model.partition("=")
         if not name or not url.startswith(("http://", "https://")):
@@ -41,8 +42,7 @@ def route(models: Sequence[str] = ()) -> Route:
 def require_models(guards: Iterable[Guard]) -> None:
     """Raise MissingExtraError if a guard's shipped model, or one of the hub, cannot run here."""
     models = {model for guard in guards for model in _models(guard)}
-    if "static" in models:
-        require("model 'static'", "numpy")
+    shipped.require_shipped(models)
     for model in sorted(model for model in models if model.startswith("hub:")):
         require(f"model {model!r}", "torch")
         require(f"model {model!r}", "transformers")
@@ -59,12 +59,6 @@ def _models(guard: object) -> Iterator[str]:
     for each in inner:
         if isinstance(each, tuple | msgspec.Struct):
             yield from _models(each)
-
-
-def _static() -> Backend:
-    from balustrade.backends.static import Static
-
-    return Static()
 
 
 def _server(url: str) -> Callable[[], Backend]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
 from msgspec import Struct
@@ -25,6 +24,7 @@ from balustrade.backends.device import device_of
 from balustrade.backends.hub import Hub
 from balustrade.backends.moderations import FLAGGED, Moderations
 from balustrade.backends.route import Backend, Route
+from balustrade.backends.shipped import makers
 from balustrade.backends.torch import Torch
 from balustrade.core.digest import digest
 from balustrade.core.errors import PolicyError
@@ -45,11 +45,8 @@ from balustrade.evals.subject import (
 from balustrade.guards.build import build
 from balustrade.guards.formats.form import Generative
 from balustrade.guards.formats.recognise import format_of
-from balustrade.shipped import describe
+from balustrade.shipped import SHIPPED, describe, fingerprint
 
-BACKENDS = {"static": "balustrade.backends.static:Static"}
-"""What answers for each shipped model."""
-TIERS = ("static", "encoder", "cascade")
 RULES = (
     {"category": HARM, "description": "it asks for, gives or promotes help with serious harm"},
     {"category": TOXICITY, "description": "it insults, demeans, threatens or sexualises people"},
@@ -78,7 +75,7 @@ def subject(name: str, access: Access | None = None) -> Subject:
 
     Raises:
         UnknownNameError: There is no such guard.
-        PolicyError: The name is not of a form above, or that tier is not shipped.
+        PolicyError: The name is not of a form above.
         MissingExtraError: It needs an extra that is not installed.
         BackendError: Its model cannot be loaded.
     """
@@ -87,7 +84,7 @@ def subject(name: str, access: Access | None = None) -> Subject:
     kind, colon, rest = base.partition(":")
     if colon and kind in MAKERS:
         made = MAKERS[kind](base, rest, access)
-    elif base in TIERS:
+    elif base in SHIPPED:
         made = _shipped(base, access)
     else:
         made = _registered(base, access)
@@ -96,33 +93,19 @@ def subject(name: str, access: Access | None = None) -> Subject:
     return _asked_only(made, questions, name)
 
 
-def shipped_backends() -> dict[str, Callable[[], Backend]]:
-    """Return what makes the backend of each shipped model, for a `Route`."""
-    return {name: partial(_backend, name) for name in BACKENDS}
-
-
-def _backend(name: str) -> Backend:
-    make = cast("Callable[[], Backend]", load(f"model {name!r}", BACKENDS[name]))
-    return make()
-
-
 def _shipped(name: str, access: Access) -> Subject:
-    if name not in BACKENDS:
-        raise PolicyError(
-            f"guard {name!r} is not shipped with this version; shipped: {', '.join(BACKENDS)}"
-        )
     description = describe(name)
     # Reported whole: what a guard leaves out as too low would all rank alike.
     guard = build({"use": "classifier", "model": name, "floor": 0.0, **access.fields})
     heads = heads_of_ours({head.name: head.threshold for head in description.heads})
-    return _routed(name, guard, shipped_backends(), heads, description.sha256[:16])
+    return _routed(name, guard, makers(), heads, fingerprint(name)[:16])
 
 
 def _registered(name: str, access: Access) -> Subject:
     guard = build({"use": name, **access.fields})
     questions = {Question.PERSONAL} if name == "patterns" else WORDED
     revision = digest({"use": name, **access.fields})[:16]
-    return _routed(name, guard, shipped_backends(), heads_of_any(questions), revision)
+    return _routed(name, guard, makers(), heads_of_any(questions), revision)
 
 
 def _hub(name: str, model: str, access: Access) -> Subject:

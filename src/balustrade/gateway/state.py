@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from balustrade.backends import shipped
 from balustrade.backends.route import Backend, Route
 from balustrade.core.content import Content, Stage
 from balustrade.core.registry import require
@@ -119,6 +121,8 @@ class State:
                                 verdict.guard,
                                 verdict.error,
                             )
+        for error in await asyncio.to_thread(self.route.load):
+            LOGGER.error("a model cannot be loaded: %s", error)
 
     async def close(self) -> None:
         """Let go of everything; what waits for the log is written first."""
@@ -150,10 +154,10 @@ def files(settings: Settings) -> list[str]:
 
 def backends(models: Sequence[ModelSpec]) -> dict[str, Callable[[], Backend]]:
     """Return the makers of what answers for each model."""
-    makers: dict[str, Callable[[], Backend]] = {"static": _static}
+    found = shipped.makers()
     for spec in models:
-        makers[spec.name] = _remote(spec)
-    return makers
+        found[spec.name] = _remote(spec)
+    return found
 
 
 def _rails(settings: Settings, name: str) -> Rails:
@@ -165,13 +169,6 @@ def _known(settings: Settings) -> Known:
     if not settings.examples:
         return Known.at("")
     return Known.at(Path(settings.source).parent / settings.examples)
-
-
-def _static() -> Backend:
-    require("model 'static'", "numpy")
-    from balustrade.backends.static import Static  # noqa: PLC0415 - NumPy is an extra
-
-    return Static()
 
 
 def _remote(spec: ModelSpec) -> Callable[[], Backend]:

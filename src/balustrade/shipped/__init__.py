@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from balustrade.shipped.describe import HERE, SHIPPED, Description, Head, describe, weights
+from balustrade.shipped.describe import (
+    HERE,
+    SHIPPED,
+    Description,
+    Gate,
+    Head,
+    describe,
+    fingerprint,
+    weights,
+)
 
-__all__ = ["HERE", "SHIPPED", "Description", "Head", "describe", "weights"]
+__all__ = [
+    "HERE",
+    "SHIPPED",
+    "Description",
+    "Gate",
+    "Head",
+    "describe",
+    "fingerprint",
+    "weights",
+]

@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from balustrade.core.digest import digest
 from balustrade.core.errors import BackendError, PolicyError
 
 HERE = Path(__file__).parent
-SHIPPED = frozenset({"static"})
+SHIPPED = frozenset({"static", "encoder", "cascade"})
 """Names of the models in this folder."""
 
 
@@ -37,6 +38,21 @@ class Language(Struct, frozen=True):
     name: str
     offsets: tuple[float, ...]
     """Added to the logit of each head, in order, so that one threshold serves all languages."""
+
+
+class Gate(Struct, frozen=True):
+    """Which texts the static tier settles alone, and how high its scores of them may rise."""
+
+    clear: dict[str, float]
+    """Head to the static score from which on the encoder is asked."""
+    floors: tuple[float, ...]
+    """Of each head, in order: scores of settled texts stay below, thresholds do not."""
+    tiers: dict[str, str]
+    """Each tier, and the digest of its description: with others the limits mean nothing."""
+    asked: float = 1.0
+    """Share of ordinary held-out texts that the encoder is asked about."""
+    lost: float = 0.0
+    """Share of what the encoder rightly finds in held-out texts that it is not asked about."""
 
 
 class Description(Struct, frozen=True):
@@ -70,6 +86,8 @@ class Description(Struct, frozen=True):
     end: int = 0
     """Encoder: the number of the mark after a text."""
     languages: tuple[Language, ...] = ()
+    gate: Gate | None = None
+    """Cascade: its weights are the encoder's."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -130,6 +148,17 @@ def weights(name: str, folder: Path = HERE) -> bytes:
             f"model {name!r}: {path} has digest {found}, its description says {description.sha256}"
         )
     return data
+
+
+@cache
+def fingerprint(name: str, folder: Path = HERE) -> str:
+    """Return the digest of what a description says, however it is laid out.
+
+    Raises:
+        BackendError: There is no such model, or its description cannot be read.
+    """
+    describe(name, folder)
+    return digest(msgspec.json.decode((folder / f"{name}.json").read_bytes()))
 
 
 @cache

@@ -1,0 +1,48 @@
+"""What answers for the models that are shipped, each made when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import cast
+
+from balustrade.backends.route import Backend
+from balustrade.core.registry import load, require
+
+BACKENDS = {
+    "static": "balustrade.backends.static:Static",
+    "encoder": "balustrade.backends.onnx:Onnx",
+    "cascade": "balustrade.backends.tiers:Tiers",
+}
+"""What makes the backend of each."""
+
+RUNTIME = ("numpy", "onnxruntime", "tokenizers")
+NEEDS = {"static": RUNTIME[:1], "encoder": RUNTIME, "cascade": RUNTIME}
+"""The modules that each needs."""
+
+
+def makers() -> dict[str, Callable[[], Backend]]:
+    """Return what makes the backend of each shipped model, for a `Route`.
+
+    The cascade is made of the same two backends that answer for its tiers.
+    """
+    made: dict[str, Backend] = {}
+    return {name: partial(_made, name, made) for name in BACKENDS}
+
+
+def require_shipped(models: Iterable[str]) -> None:
+    """Raise MissingExtraError if one of these models is shipped and cannot run here."""
+    for model in sorted(models):
+        for module in NEEDS.get(model, ()):
+            require(f"model {model!r}", module)
+
+
+def _made(name: str, made: dict[str, Backend]) -> Backend:
+    require_shipped([name])
+    if name not in made:
+        make = cast("Callable[..., Backend]", load(f"model {name!r}", BACKENDS[name]))
+        parts = {}
+        if name == "cascade":
+            parts = {tier: _made(tier, made) for tier in ("static", "encoder")}
+        made[name] = make(**parts)
+    return made[name]

@@ -1,0 +1,196 @@
+"""The cascade: the static tier scores every text, the encoder those it is unsure of.
+
+A text is clear if no main head of the static tier reaches its limit (`Gate.clear`, set by
+`train/cascade.py`). Of a clear text the static scores are kept, pressed below every threshold:
+their order stays, and no rule fires. Everything else the encoder decides alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balustrade import shipped
+from balustrade.backends.onnx import Onnx
+from balustrade.backends.static import ON_LOOP, Static
+from balustrade.core.call import Call, Classify, Failed, Reply, Vectors
+from balustrade.core.errors import BackendError, BalustradeError
+from balustrade.core.taxonomy import RESPONSE_HARM
+
+Floats = NDArray[np.float32]
+
+BELOW = 1.0 - 1e-6
+"""Keeps a product under its bound, however float32 rounds it."""
+
+
+class Settled(NamedTuple):
+    """What the static tier makes of a call: its scores, and the texts it leaves to the encoder."""
+
+    rows: Floats
+    """Shape (texts, heads); not meant to be read where the text is left open."""
+    unsure: NDArray[np.intp]
+
+
+class Columns(NamedTuple):
+    """Which column of which tier is which."""
+
+    shared: list[int]
+    """Of the static tier: heads that the cascade has too."""
+    places: list[int]
+    """Where those stand in the cascade."""
+    encoder: list[int]
+    """Of the encoder: all heads of the cascade, in order."""
+    request: list[int]
+    """Of the static tier: what decides whether a text that answers nothing is clear."""
+    answer: list[int]
+    """The same, of an answer."""
+
+
+class Tiers:
+    """Answers `Classify` by two tiers, and `Embed` by the encoder; each is loaded when first asked.
+
+    Args:
+        name: The model, as `shipped.describe` knows it.
+        folder: Where the files of all three models lie.
+        static: The first tier, if it serves elsewhere too.
+        encoder: The second, likewise.
+    """
+
+    def __init__(
+        self,
+        name: str = "cascade",
+        folder: Path = shipped.HERE,
+        *,
+        static: Static | None = None,
+        encoder: Onnx | None = None,
+    ) -> None:
+        self._name = name
+        self._folder = folder
+        self._static = static or Static("static", folder)
+        self._encoder = encoder or Onnx("encoder", folder)
+
+    def send(self, calls: tuple[Call, ...], /) -> list[Reply]:
+        """Answer each call, in order; a call that cannot be answered is a `Failed`."""
+        return [self._finish(call, self._begin(call)) for call in calls]
+
+    async def asend(self, calls: tuple[Call, ...], /) -> Sequence[Reply]:
+        """Answer the same; the static tier's part on the loop if it is short, the rest off it."""
+        size = sum(len(text) for call in calls if isinstance(call, Classify) for text in call.texts)
+        if size > ON_LOOP:
+            return await asyncio.to_thread(self.send, calls)
+        begun = [self._begin(call) for call in calls]
+        if any(each is None or (isinstance(each, Settled) and each.unsure.size) for each in begun):
+            finish = partial(map, self._finish, calls, begun)
+            return await asyncio.to_thread(lambda: list(finish()))
+        return list(map(self._finish, calls, begun))
+
+    def scores(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> Floats:
+        """Return calibrated probabilities, shape (texts, heads).
+
+        Args:
+            texts: What is judged.
+            contexts: What each text answers, empty if nothing; or none at all.
+        """
+        return self._decide(texts, contexts, self.settle(texts, contexts))
+
+    def settle(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> Settled:
+        """Return what the static tier says alone, and what it is unsure of."""
+        columns, floors = self._columns, self._floors
+        found = self._static.scores(texts, contexts)
+        over = found >= self._limits
+        unsure = over[:, columns.request].any(axis=1)
+        if contexts:
+            answers = np.fromiter(map(bool, contexts), np.bool_, len(contexts))
+            unsure = np.where(answers, over[:, columns.answer].any(axis=1), unsure)
+        rows = np.zeros((len(texts), len(floors)), np.float32)
+        rows[:, columns.places] = found[:, columns.shared] * floors[columns.places]
+        return Settled(rows, np.flatnonzero(unsure))
+
+    def _begin(self, call: Call) -> Settled | Failed | None:
+        """Do the static tier's part; None if the call is the encoder's alone."""
+        if not isinstance(call, Classify):
+            return None
+        if call.contexts and len(call.contexts) != len(call.texts):
+            return Failed(f"{len(call.contexts)} contexts were given for {len(call.texts)} texts")
+        try:
+            return self.settle(call.texts, call.contexts)
+        except BalustradeError as error:
+            return Failed(str(error))
+
+    def _finish(self, call: Call, begun: Settled | Failed | None) -> Reply:
+        """Do the encoder's part, if there is one."""
+        if isinstance(begun, Failed):
+            return begun
+        if begun is None or not isinstance(call, Classify):
+            return self._encoder.send((call,))[0]
+        try:
+            rows = self._decide(call.texts, call.contexts, begun)
+        except BalustradeError as error:
+            return Failed(str(error))
+        labels = self._description.labels
+        return Vectors(rows.tobytes(), len(labels), labels)
+
+    def _decide(self, texts: Sequence[str], contexts: Sequence[str], settled: Settled) -> Floats:
+        """Put the encoder's scores where the static tier is unsure."""
+        rows, unsure = settled
+        if unsure.size:
+            asked = [contexts[slot] for slot in unsure] if contexts else []
+            found = self._encoder.scores([texts[slot] for slot in unsure], asked)
+            rows[unsure] = found[:, self._columns.encoder]
+        return rows
+
+    @cached_property
+    def _description(self) -> shipped.Description:
+        return shipped.describe(self._name, self._folder)
+
+    @cached_property
+    def _gate(self) -> shipped.Gate:
+        gate = self._description.gate
+        if gate is None:
+            raise BackendError(f"model {self._name!r}: its description has no gate")
+        for tier, known in gate.tiers.items():
+            found = shipped.fingerprint(tier, self._folder)
+            if found != known:
+                raise BackendError(
+                    f"model {self._name!r}: its limits hold for a {tier!r} with digest {known}, "
+                    f"found {found}"
+                )
+        return gate
+
+    @cached_property
+    def _columns(self) -> Columns:
+        own = self._description.labels
+        static = shipped.describe("static", self._folder).labels
+        encoder = shipped.describe("encoder", self._folder).labels
+        shared = [name for name in static if name in own]
+        return Columns(
+            [static.index(name) for name in shared],
+            [own.index(name) for name in shared],
+            [encoder.index(name) for name in own],
+            [static.index(name) for name in self._gate.clear if name != RESPONSE_HARM],
+            [static.index(RESPONSE_HARM)],
+        )
+
+    @cached_property
+    def _limits(self) -> NDArray[np.float64]:
+        """The score of each static head from which on the encoder is asked."""
+        static = shipped.describe("static", self._folder).labels
+        return np.array([self._gate.clear.get(name, np.inf) for name in static])
+
+    @cached_property
+    def _floors(self) -> Floats:
+        return np.array([floor * BELOW for floor in self._gate.floors], np.float32)
+
+    def load(self) -> None:
+        """Read the encoder now, not with the first text that is not clear."""
+        self._encoder.load()
+
+    def close(self) -> None:
+        """Let go of the encoder's threads."""
+        self._encoder.close()
