@@ -10,7 +10,7 @@ from typing import NamedTuple
 from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.data.split import share_of
-from balustrade.train import grammar, languages, parallel, scenes
+from balustrade.train import grammar, languages, parallel, posts, scenes
 from balustrade.train.excluded import excluded
 from balustrade.train.parallel import Pair
 
@@ -57,6 +57,31 @@ def load(data: Path, parallel_data: Path, sizes: Sizes) -> Corpus:
         [stem for stem, _ in labelled],
         pairs + languages.pairs(sizes.seed),
     )
+
+
+def late() -> list[Example]:
+    """Return rows that teach but do not shape the vocabulary, so that adding some keeps it."""
+    rows = [*posts.examples(), *_contrasts()]
+    return [row for row in rows if row.id not in excluded()]
+
+
+def _contrasts() -> list[Example]:
+    """Return requests and their harmless twins: lines of label, hazard and text."""
+    lines = Path(__file__).with_name("contrasts.tsv").read_text(encoding="utf-8").splitlines()
+    return [
+        Example(
+            f"contrast-{number}",
+            text,
+            "unsafe" if label == "unsafe" else "safe",
+            Kind.PROMPT if label == "unsafe" else Kind.HARD_BENIGN,
+            hazards=(hazard,) if hazard != "-" else (),
+            lang="en",
+            source="contrasts",
+            licence=languages.LICENCE,
+        )
+        for number, line in enumerate(lines, 1)
+        for label, hazard, text in [line.split("\t", 2)]
+    ]
 
 
 HELD_OUT = 0.05

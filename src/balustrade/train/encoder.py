@@ -48,7 +48,7 @@ from balustrade.train.align import (
     warm,
 )
 from balustrade.train.augment import Augment, lexicon
-from balustrade.train.corpus import Corpus, Sizes, is_held_out, load
+from balustrade.train.corpus import Corpus, Sizes, is_held_out, late, load
 from balustrade.train.parallel import Pair
 from balustrade.train.targets import ENCODER_HEADS, Targets, targets
 
@@ -252,9 +252,12 @@ def chosen(corpus: Corpus, config: Config, rng: Random) -> list[Pair]:
 
 def prepared(corpus: Corpus) -> tuple[list[Row], list[str]]:
     """Return what trains: rows that teach something and are not held out, and their sources."""
-    known = targets(corpus.rows, ENCODER_HEADS)
+    more = late()
+    examples = [*corpus.rows, *more]
+    sources = [*corpus.stems, *(row.source for row in more)]
+    known = targets(examples, ENCODER_HEADS)
     rows, stems = [], []
-    for number, (example, stem) in enumerate(zip(corpus.rows, corpus.stems, strict=True)):
+    for number, (example, stem) in enumerate(zip(examples, sources, strict=True)):
         if known.weight[number].any() and not is_held_out(example):
             rows.append(row_of(example, Targets(known.truth[number], known.weight[number])))
             stems.append(stem)
@@ -271,6 +274,8 @@ def row_of(example: Example, known: Targets) -> Row:
 BOOSTS = {
     "phrases-en": 1.5,
     "phrases-": 0.9,
+    "posts-": 0.5,
+    "contrasts": 5.0,
     "sentences-": 0.5,
     "scene-": 1.2,
     "xquad": 1.8,
