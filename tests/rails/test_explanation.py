@@ -201,14 +201,14 @@ class Sure:
 
 
 def test_of_two_models_the_one_that_made_the_finding_is_explained() -> None:
-    route = Route({"first": lambda: Sure(0.2), "encoder": lambda: Sure(0.97)})
-    tiers = [CLASSIFIER | {"model": name, "name": name} for name in ("first", "encoder")]
+    route = Route({"first": lambda: Sure(0.2), "second": lambda: Sure(0.97)})
+    tiers = [CLASSIFIER | {"model": name, "name": name} for name in ("first", "second")]
     over = rail({"use": "cascade", "sure": 1.0, "guards": tiers})
     content = Content.of("one two")
     [decision] = run(over.check([content]), route.send)
     found = run(explanation(over, content, decision, KNOWN), route.send)
     assert found is not None
-    assert (found.model, found.error) == ("encoder", "")
+    assert (found.model, found.error) == ("second", "")
     assert [each.weight for each in found.words] == [0.0, 0.0]
     assert found.near is not None
     assert found.near.by == "meaning"

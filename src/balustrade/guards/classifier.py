@@ -11,8 +11,17 @@ from balustrade.core.content import Content, Role, words
 from balustrade.core.errors import BackendError, GuardError
 from balustrade.core.guard import TEXT, Latency
 from balustrade.core.spec import Count, Probability, Spec
-from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, RESPONSE_HARM, TOXICITY
-from balustrade.core.verdict import Finding, Span, Verdict
+from balustrade.core.taxonomy import (
+    HARM,
+    HAZARDS,
+    INJECTION,
+    MODERATE,
+    REFUSAL,
+    RESPONSE_HARM,
+    SEVERE,
+    TOXICITY,
+)
+from balustrade.core.verdict import Finding, Severity, Span, Verdict
 from balustrade.guards.formats.by_label import BY_LABEL
 from balustrade.guards.formats.form import Exchange, Scored
 from balustrade.guards.formats.recognise import HUB, format_of
@@ -33,6 +42,12 @@ HEADS = {
 }
 """What content is judged for unless the guard's own `heads` say otherwise, by who speaks."""
 
+ASIDE = frozenset({REFUSAL, MODERATE, SEVERE})
+"""Labels that are findings only where a guard's own `heads` name them."""
+
+OF_ANSWERS = frozenset({RESPONSE_HARM, REFUSAL})
+"""Labels of our models that are said of an answer to a request; all others of a text alone."""
+
 REQUEST = 2000
 """Characters of a request that an answer is judged with, as in training."""
 
@@ -48,11 +63,20 @@ class Piece(NamedTuple):
     """What was undone to read it."""
 
 
+class Found(NamedTuple):
+    """The highest score of a label, where it was found, and all else that was said there."""
+
+    score: float
+    piece: Piece
+    row: Sequence[float]
+
+
 class Classifier(Spec, frozen=True):
     """Report the model's probability for each label, the worst window's, and where that is.
 
     An answer is judged together with the request it answers. Long text is judged in overlapping
-    windows, text in several parts also as a whole, so that harm cannot hide between parts.
+    windows, text in several parts also as a whole, so that harm cannot hide between parts. Where
+    the model grades harm, a finding has the severity of its window; an injection has none.
 
     Fails: if the model does not answer, or not for every text; on texts too long to be read.
     """
@@ -66,7 +90,8 @@ class Classifier(Spec, frozen=True):
     """Scores below this are not reported; which scores count is for the policy to say."""
 
     window: Count = 1000
-    """Characters judged at once."""
+    """Characters judged at once. Of any model: the encoder cuts by tokens itself, but a finding is
+    placed no closer than this, and more calm text around it may hide it from the static tier."""
 
     overlap: int = 200
     """Characters that neighbouring windows share."""
@@ -94,8 +119,10 @@ class Classifier(Spec, frozen=True):
 
     @property
     def latency(self) -> Latency:
-        """Microseconds for a shipped table; a model's time for any other."""
-        return Latency.MICROSECONDS if described(self.model) else Latency.MODEL
+        """Microseconds for the static tier, milliseconds for the others, else a model's time."""
+        if self.model == "static":
+            return Latency.MICROSECONDS
+        return Latency.MILLISECONDS if self.model in SHIPPED else Latency.MODEL
 
     def threshold_for(self, category: str, false_alarms: float) -> float | None:
         """Return from which score on at most this share of harmless texts is flagged.
@@ -131,6 +158,15 @@ class Classifier(Spec, frozen=True):
         )
         return self._verdicts(batch, pieces, reply)
 
+    def context(self, content: Content) -> str:
+        """Return the request that a content is judged with; empty if it is judged alone."""
+        if content.role is not Role.ASSISTANT:
+            return ""
+        if self.model in SHIPPED and self.heads and OF_ANSWERS.isdisjoint(self.heads):
+            return ""
+        asked = content.request[: REQUEST * 2]
+        return (normalise(asked).text if self.normalise else asked)[:REQUEST]
+
     @property
     def _form(self) -> Scored | None:
         """How another classifier is used; None for one with our own labels."""
@@ -146,10 +182,7 @@ class Classifier(Spec, frozen=True):
 
     def _cut(self, number: int, content: Content) -> Iterator[Piece]:
         """Cut one content into what is judged at once."""
-        context = ""
-        if content.role is Role.ASSISTANT:
-            asked = content.request[: REQUEST * 2]
-            context = (normalise(asked).text if self.normalise else asked)[:REQUEST]
+        context = self.context(content)
         spoken = [(place, text) for place, text in enumerate(map(words, content.parts)) if text]
         for place, text in spoken:
             for view in self._read(text):
@@ -183,19 +216,26 @@ class Classifier(Spec, frozen=True):
                 f"model {self.model!r} gave {len(rows)} rows of {reply.columns} scores with "
                 f"{len(reply.labels)} labels for {len(pieces)} texts"
             )
-        worst: list[dict[str, tuple[float, Piece]]] = [{} for _ in batch]
+        worst: list[dict[str, Found]] = [{} for _ in batch]
         read = self._reader({content.role for content in batch}, reply.labels)
+        grades = _grades(reply.labels)
         for piece, row in zip(pieces, rows, strict=True):
             found = worst[piece.content]
             for label, score in read(batch[piece.content].role, row):
-                if score >= self.floor and (label not in found or score > found[label][0]):
-                    found[label] = (score, piece)
+                if score >= self.floor and (label not in found or score > found[label].score):
+                    found[label] = Found(score, piece, row)
         return [
             Verdict(
                 self.name,
                 tuple(
-                    Finding(label, score, piece.span, note=disguise(piece.how))
-                    for label, (score, piece) in found.items()
+                    Finding(
+                        label,
+                        each.score,
+                        each.piece.span,
+                        _severity(label, each.row, grades) if grades else None,
+                        disguise(each.piece.how),
+                    )
+                    for label, each in found.items()
                 ),
             )
             for found in worst
@@ -216,7 +256,7 @@ class Classifier(Spec, frozen=True):
         return lambda role, row: ((label, row[column]) for column, label in wanted[role])
 
     def _columns(self, role: Role, labels: tuple[str, ...]) -> list[tuple[int, str]]:
-        """Return the columns to report and their labels; all of them if none fits the role."""
+        """Return the columns to report and their labels; all findings if none fits the role."""
         heads = self.heads or HEADS[role]
         chosen = [(column, label) for column, label in enumerate(labels) if label in heads]
         if self.heads and len(chosen) < len(self.heads):
@@ -224,7 +264,22 @@ class Classifier(Spec, frozen=True):
             raise GuardError(
                 f"guard {self.name!r}: model {self.model!r} has no label {missing[0]!r}"
             )
-        return chosen or list(enumerate(labels))
+        return chosen or [each for each in enumerate(labels) if each[1] not in ASIDE]
+
+
+def _grades(labels: Sequence[str]) -> tuple[int, int] | None:
+    """Return the columns that say how severe a text is; None for a model that does not grade."""
+    if MODERATE not in labels or SEVERE not in labels:
+        return None
+    return labels.index(MODERATE), labels.index(SEVERE)
+
+
+def _severity(label: str, row: Sequence[float], grades: tuple[int, int]) -> Severity | None:
+    """Return what is likelier than not; models learn it from harm and abuse alone."""
+    if label == INJECTION or label in ASIDE:
+        return None
+    moderate, severe = (row[column] >= 0.5 for column in grades)
+    return Severity.SEVERE if severe else Severity.MODERATE if moderate else Severity.MINOR
 
 
 def _formed(form: Scored, piece: Piece, role: Role) -> Piece:

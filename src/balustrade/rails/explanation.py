@@ -9,17 +9,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from balustrade.core.call import Flow, classify, compute
-from balustrade.core.content import Content, Role, words
+from balustrade.core.content import Content, words
 from balustrade.core.decision import Action, Decision
 from balustrade.core.errors import BackendError, GuardError
 from balustrade.core.verdict import Finding, Span
 from balustrade.flow.gather import gather
 from balustrade.guards.attribute import Attribution, Weight, attribute
-from balustrade.guards.classifier import REQUEST, Classifier, described
+from balustrade.guards.classifier import Classifier, described
 from balustrade.guards.neighbours import Known, Near
 from balustrade.policy.model import Policy
 from balustrade.rails.rail import Rail
-from balustrade.text.normalise import normalise
 from balustrade.text.views import View, views
 from balustrade.text.windows import windows
 
@@ -188,10 +187,7 @@ def _worst(content: Content, source: _Source, label: str, classifier: Classifier
     read = [View(text)]
     if classifier.normalise:
         read = yield from compute(views, text, work=len(text))
-    context = ""
-    if content.role is Role.ASSISTANT:
-        asked = content.request[: REQUEST * 2]
-        context = (normalise(asked).text if classifier.normalise else asked)[:REQUEST]
+    context = classifier.context(content)
     readings = [
         _Reading(view, start, end, context)
         for view in read
