@@ -101,7 +101,7 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
     )
     _write(out / "encoder.json", described)
     seen = look(Onnx("encoder", out), corpus, names)
-    offsets = heights(seen, len(names))
+    offsets = np.round(heights(seen, len(names)), 4)
     moved = seen._replace(logits=seen.logits + offsets[seen.speech])
     heads = tuple(calibrated(moved, number) for number in range(len(ENCODER_HEADS)))
     described = msgspec.structs.replace(
@@ -196,7 +196,8 @@ def calibrated(seen: Seen, head: int) -> Head:
     harmless = seen.harmless
     if name == RESPONSE_HARM:
         harmless = np.array([r.kind is Kind.RESPONSE and not r.is_unsafe for r in seen.rows])
-    scores = curve(logits[harmless])
+    # As they are served: a threshold between two scores that are one in float32 keeps no promise.
+    scores = curve(logits[harmless]).astype(np.float32)
     thresholds = {str(rate): min(threshold_at(scores, rate), 1.0) for rate in RATES}
     aim = AIM if name in MAIN else HAZARD_AIM
     return Head(name, 0.0, curve.slope, curve.offset, thresholds[str(aim)], thresholds)
