@@ -1,0 +1,279 @@
+"""The cascade: where the static tier leaves a text to the encoder, and its own thresholds.
+
+    python -m balustrade.train.cascade --data ../shared/data/dev \
+        --parallel ../shared/data/parallel --out src/balustrade/shipped
+
+In:   both tiers, in `--out`; the rows that were held out of the training of both.
+Out:  cascade.json (limits, heads, thresholds), cascade.manifest.json.
+Time: a few minutes on one CPU core. Same weights and rows, same bytes.
+
+A text is asked about if any main head of the static tier reaches its limit. The limits are chosen
+together: of all that keep the share of ordinary texts that are asked about, those that lose the
+smallest share of what the encoder rightly finds. Where several lose as little, the rest of the
+share is spread over the heads: texts unlike these rows are safer asked about. Each head's
+candidates are `LEVELS` quantiles of ordinary texts, and all combinations are counted at once, as
+sums over corners of one histogram. Sources weigh by the root of their size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from balustrade.backends.onnx import Onnx
+from balustrade.backends.static import Static
+from balustrade.backends.tiers import BELOW, worst
+from balustrade.core.spec import Probability, Spec
+from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TOXICITY
+from balustrade.data.example import Example, Kind
+from balustrade.evals.calibrate import threshold_at
+from balustrade.shipped import Description, Gate, Head, describe, fingerprint
+from balustrade.text.normalise import normalise
+from balustrade.train.calibration import AIM, HAZARD_AIM, MAIN, RATES
+from balustrade.train.corpus import Corpus, Sizes, is_held_out, load
+from balustrade.train.manifest import manifest
+from balustrade.train.targets import ENCODER_HEADS, targets
+
+Floats = NDArray[np.float32]
+Weight: TypeAlias = NDArray[np.float64]
+
+REQUEST = (HARM, INJECTION, TOXICITY)
+ANSWER = (RESPONSE_HARM,)
+"""What decides whether a text is clear: one that answers nothing, and an answer."""
+CHARACTERS = 1_500
+"""Read of each text, as for the encoder's own calibration."""
+LEVELS = 64
+"""Limits that are tried for each head."""
+TIE = 1e-4
+"""What spreading the share is worth, in what is lost: next to nothing."""
+QUIET = 0.9
+"""Of clear texts, the share whose encoder scores lie below a head's floor."""
+LEAST = 1e-6
+"""A floor under which float32 could no longer tell scores apart."""
+
+
+ASKED = 0.25
+"""Share of ordinary texts that the encoder may be asked about."""
+
+
+class Config(Spec, frozen=True):
+    """Everything the limits depend on, beside the weights of both tiers and the data."""
+
+    data: str
+    parallel: str
+    out: str
+    asked: Probability = ASKED
+    seed: int = 0
+
+
+class Seen(NamedTuple):
+    """Held-out rows, their weights, what both tiers say, and what there is to find."""
+
+    rows: list[Example]
+    weight: NDArray[np.float64]
+    static: Floats
+    encoder: Floats
+    found: NDArray[np.bool_]
+    """Whether the encoder rightly finds something, at the thresholds it is shipped with."""
+
+    def only(self, some: NDArray[np.bool_]) -> Seen:
+        """Return some of the rows."""
+        rows = [row for row, chosen in zip(self.rows, some, strict=True) if chosen]
+        return Seen(
+            rows, self.weight[some], self.static[some], self.encoder[some], self.found[some]
+        )
+
+    @property
+    def ordinary(self) -> NDArray[np.bool_]:
+        """Rows like those that a server sees all day: harmless talk, and harmless answers."""
+        usual = {Kind.BENIGN, Kind.RESPONSE}
+        return np.array([row.kind in usual and not row.is_unsafe for row in self.rows])
+
+
+class Choice(NamedTuple):
+    """A limit for each head, and the shares they lead to."""
+
+    limits: tuple[float, ...]
+    asked: float
+    lost: float
+
+
+def main(config: Config) -> Description:
+    """Read both tiers, set the limits, write."""
+    out = Path(config.out)
+    corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
+    static, encoder = Static("static", out), Onnx("encoder", out)
+    found = fit(static, encoder, corpus, out, share=config.asked)
+    _write(out / "cascade.manifest.json", manifest(config, Path(config.data)))
+    return found
+
+
+def fit(
+    static: Static, encoder: Onnx, corpus: Corpus, out: Path, *, share: float = ASKED
+) -> Description:
+    """Set limits and thresholds, and write them.
+
+    Args:
+        static: The first tier.
+        encoder: The second.
+        corpus: Rows, of which those held out are used.
+        out: Where the descriptions of both tiers lie, and the cascade's will.
+        share: Of ordinary texts, how many the encoder may be asked about.
+    """
+    known, own = describe("encoder", out), describe("static", out)
+    seen = look(static, encoder, corpus, known)
+    answers = np.array([row.kind is Kind.RESPONSE for row in seen.rows])
+    clear: dict[str, float] = {}
+    asked = np.zeros(len(answers), np.bool_)
+    for what, heads, some in (("requests", REQUEST, ~answers), ("answers", ANSWER, answers)):
+        part, columns = seen.only(some), [own.labels.index(name) for name in heads]
+        scores = part.static[:, columns]
+        choice = choose(scores, part.weight * part.ordinary, part.weight * part.found, share)
+        clear |= zip(heads, choice.limits, strict=True)
+        asked[some] = (scores >= np.array(choice.limits)).any(axis=1)
+        print(f"{what}: {choice.asked:.1%} asked, {choice.lost:.2%} lost", flush=True)
+    gate = Gate(
+        clear,
+        (),
+        {name: fingerprint(name, out) for name in ("static", "encoder")},
+        _share(asked, seen.weight * seen.ordinary),
+        _share(~asked, seen.weight * seen.found),
+    )
+    heads_, floors = zip(
+        *(recalibrated(head, own, seen, asked) for head in known.heads if head.name != REFUSAL),
+        strict=True,
+    )
+    made = Description(
+        "cascade",
+        known.weights,
+        known.sha256,
+        heads_,
+        known.false_alarms,
+        gate=msgspec.structs.replace(gate, floors=floors),
+    )
+    _write(out / "cascade.json", made)
+    return made
+
+
+def look(static: Static, encoder: Onnx, corpus: Corpus, known: Description) -> Seen:
+    """Ask both tiers about every row that was held out."""
+    held = [number for number, row in enumerate(corpus.rows) if is_held_out(row)]
+    rows = [corpus.rows[number] for number in held]
+    texts = [normalise(row.judged[:CHARACTERS]).text for row in rows]
+    asked = [
+        normalise(row.text[:CHARACTERS]).text if row.kind is Kind.RESPONSE else "" for row in rows
+    ]
+    stems = [corpus.stems[number] for number in held]
+    _, source, sizes = np.unique(stems, return_inverse=True, return_counts=True)
+    scores = encoder.scores(texts, asked)
+    main_heads = [known.labels.index(name) for name in (*REQUEST, *ANSWER)]
+    limits = np.array([head.threshold for head in known.heads])
+    there = targets(rows, known.labels)
+    found = there.truth & (there.weight > 0) & (scores >= limits)
+    return Seen(
+        rows,
+        np.asarray(sizes[source] ** -0.5),
+        worst(static, texts, asked),
+        scores,
+        np.asarray(found[:, main_heads].any(axis=1)),
+    )
+
+
+def choose(scores: Floats, ordinary: Weight, found: Weight, share: float) -> Choice:
+    """Return the limits that serve best.
+
+    Args:
+        scores: The static tier's, shape (texts, heads).
+        ordinary: How much each text counts as one that should not be asked about.
+        found: How much each counts as one that should.
+        share: Of what is ordinary, how much may be asked about.
+    """
+    tried = [_candidates(column, ordinary, share) for column in scores.T]
+    # The first candidate that a score reaches; candidates fall, so it reaches all later ones too.
+    levels = [
+        len(limits) - np.searchsorted(limits[::-1], column, "right")
+        for limits, column in zip(tried, scores.T, strict=True)
+    ]
+    asked, lost = 1 - _clear(levels, tried, ordinary), _clear(levels, tried, found)
+    spread = sum(np.sqrt(np.indices(lost.shape)[axis] / LEVELS) for axis in range(lost.ndim))
+    price = np.where(asked <= share, lost - TIE * spread, np.inf)
+    best = np.unravel_index(int(np.argmin(price)), price.shape)
+    limits = tuple(float(each[place]) for each, place in zip(tried, best, strict=True))
+    return Choice(limits, float(asked[best]), float(lost[best]))
+
+
+def _candidates(column: Floats, ordinary: Weight, share: float) -> NDArray[np.float64]:
+    """Return limits for one head alone, falling: from none of the texts asked about to too many."""
+    order = np.argsort(-column, kind="stable")
+    shares = np.cumsum(ordinary[order]) / ordinary.sum()
+    places = np.searchsorted(shares, np.linspace(0, share, LEVELS, endpoint=False), "right")
+    sorted_ = column[order].astype(float)
+    found = np.nextafter(sorted_[np.minimum(places, len(sorted_) - 1)], np.inf)
+    return np.unique([np.nextafter(sorted_[0], np.inf), *found])[::-1]
+
+
+def _clear(
+    levels: Sequence[NDArray[np.int64]], tried: Sequence[NDArray[np.float64]], weight: Weight
+) -> NDArray[np.float64]:
+    """Return the share of the weight that stays clear, for each combination of limits."""
+    counts = np.zeros([len(limits) + 1 for limits in tried])
+    np.add.at(counts, tuple(levels), weight)
+    for axis in range(counts.ndim):
+        counts = np.flip(np.cumsum(np.flip(counts, axis), axis), axis)
+    corner = counts[(slice(1, None),) * counts.ndim]
+    return np.asarray(corner / max(float(weight.sum()), 1e-12))
+
+
+def recalibrated(
+    head: Head, own: Description, seen: Seen, asked: NDArray[np.bool_]
+) -> tuple[Head, float]:
+    """Return a head with thresholds for the cascade's scores, and the floor of what is clear.
+
+    The floor lies where the encoder itself leaves most clear texts, and below its thresholds; the
+    cascade's are no lower than the floor, so that nothing clear reaches them.
+    """
+    column = ENCODER_HEADS.index(head.name)
+    scores = seen.encoder[:, column].astype(float)
+    lowest = min(head.thresholds.values())
+    quiet = float(np.quantile(scores[~asked], QUIET)) if not asked.all() else lowest
+    floor = max(min(quiet, lowest), LEAST)
+    pressed = np.zeros(len(scores))
+    if head.name in own.labels:
+        pressed = seen.static[:, own.labels.index(head.name)].astype(float) * floor * BELOW
+    scores[~asked] = pressed[~asked]
+    wanted = {Kind.RESPONSE} if head.name == RESPONSE_HARM else {Kind.BENIGN, Kind.HARD_BENIGN}
+    harmless = np.array([row.kind in wanted and not row.is_unsafe for row in seen.rows])
+    thresholds = {
+        str(rate): min(max(threshold_at(scores[harmless], rate), floor), 1.0) for rate in RATES
+    }
+    aim = AIM if head.name in MAIN else HAZARD_AIM
+    return (
+        msgspec.structs.replace(head, threshold=thresholds[str(aim)], thresholds=thresholds),
+        floor,
+    )
+
+
+def _share(some: NDArray[np.bool_], weight: Weight) -> float:
+    return round(float(weight[some].sum() / max(float(weight.sum()), 1e-12)), 4)
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def _config() -> Config:
+    parser = argparse.ArgumentParser(description="set the limits of the cascade")
+    for field in msgspec.structs.fields(Config):
+        parser.add_argument(f"--{field.name}", required=field.required)
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    return msgspec.convert(given, Config, strict=False)
+
+
+if __name__ == "__main__":
+    main(_config())
