@@ -8,9 +8,11 @@ from balustrade.shipped.describe import (
     Description,
     Gate,
     Head,
+    checked,
     describe,
     fingerprint,
     weights,
+    weights_at,
 )
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "Description",
     "Gate",
     "Head",
+    "checked",
     "describe",
     "fingerprint",
     "weights",
+    "weights_at",
 ]

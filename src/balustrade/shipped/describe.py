@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 import msgspec
@@ -137,17 +137,49 @@ def weights(name: str, folder: Path = HERE) -> bytes:
         BackendError: The file is missing, or its digest is not the one described.
     """
     description = describe(name, folder)
+    return checked(name, folder / description.weights, description.sha256)
+
+
+def weights_at(name: str, folder: Path = HERE) -> Path:
+    """Return where a shipped model's weights lie, for a runtime that maps the file itself.
+
+    Raises:
+        BackendError: The file is missing, or its digest is not the one described.
+    """
+    description = describe(name, folder)
     path = folder / description.weights
+    try:
+        with path.open("rb") as file:
+            found = file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(name, path, error) from error
+    _compare(name, path, found, description.sha256)
+    return path
+
+
+def checked(name: str, path: Path, digest: str) -> bytes:
+    """Return the bytes of one of a model's files.
+
+    Raises:
+        BackendError: The file is missing, or its digest is another.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BackendError(f"model {name!r}: cannot read {path}: {error.strerror}") from error
-    found = sha256(data).hexdigest()
-    if found != description.sha256:
-        raise BackendError(
-            f"model {name!r}: {path} has digest {found}, its description says {description.sha256}"
-        )
+        raise _unreadable(name, path, error) from error
+    _compare(name, path, sha256(data).hexdigest(), digest)
     return data
+
+
+def _unreadable(name: str, path: Path, error: OSError) -> BackendError:
+    return BackendError(f"model {name!r}: cannot read {path}: {error.strerror}")
+
+
+def _compare(name: str, path: Path, found: str, described: str) -> None:
+    if found != described:
+        raise BackendError(
+            f"model {name!r}: {path} has digest {found}, its description says {described}"
+        )
 
 
 @cache
