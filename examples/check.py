@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from balustrade import Content
 from balustrade.backends.route import Route
-from balustrade.backends.static import Static
+from balustrade.backends.shipped import makers
 from balustrade.flow.run import run
 from balustrade.policy.explain import explain
 from balustrade.policy.load import load
@@ -20,7 +20,7 @@ TEXTS = (
 )
 
 rails = build(load("chat"))
-route = Route({"static": Static})
+route = Route(makers())
 decisions = run(rails.input.check([Content.of(text) for text in TEXTS]), route.send)
 for text, decision in zip(TEXTS, decisions, strict=True):
     print(f"{decision.action.word:6} {text}")

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from balustrade.backends.route import Route
+from balustrade.backends.shipped import makers
 from balustrade.backends.static import Static
 from balustrade.core.content import Content
 from balustrade.core.decision import Action
@@ -36,7 +37,7 @@ LOOK_ALIKES = (
 def test_r7_harmless_requests_that_sound_risky_go_through() -> None:
     rail = build(load("chat")).input
     batch = [Content.of(text) for text in LOOK_ALIKES]
-    decisions = run(rail.check(batch), Route({"static": Static}).send)
+    decisions = run(rail.check(batch), Route(makers()).send)
     stopped = [d.content.text for d in decisions if d.action >= Action.REDACT]
     # The table counts words: to "blow up a picture" is known to be stopped, and only that.
     assert len(stopped) <= 1, stopped
