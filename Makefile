@@ -6,6 +6,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 CONFIG ?=
 SHARED ?= ../shared
+TRAINED = --data $(SHARED)/data/dev --parallel $(SHARED)/data/parallel --out src/balustrade/shipped
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: setup serve test test-all lint fix bench docs guard leak release clean
@@ -52,6 +53,8 @@ docs: setup
 
 guard: setup
 	$(BIN)/python -m balustrade.train.static --data $(SHARED)/data/dev --out src/balustrade/shipped
+	$(BIN)/python -m balustrade.train.encoder $(TRAINED)
+	$(BIN)/python -m balustrade.train.cascade $(TRAINED)
 	$(BIN)/python -m balustrade.train.card --data $(SHARED)/data/dev --bench $(SHARED)/data/bench
 
 leak: setup

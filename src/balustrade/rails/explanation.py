@@ -28,6 +28,10 @@ WINDOWS = 64
 EXAMPLES = 3
 """Known examples that are named."""
 
+DECIDER = {"cascade": "encoder"}
+"""Who is asked about parts of a text instead of whom: a cascade would answer for some by one tier,
+for some by another, and what a word adds would be what the tiers differ by."""
+
 
 class Carrier(Struct, frozen=True):
     """Words that carried a finding, or spoke against it; never the words themselves."""
@@ -83,8 +87,9 @@ def explanation(
     if isinstance(place, GuardError):
         return replace(blank, error=str(place))
     text, category = place.reading.text, chosen.finding.category
+    decider = DECIDER.get(place.model, place.model)
     flows: list[Flow[Attribution | Near]] = [
-        attribute(place.model, text, category, place.reading.context)
+        attribute(decider, text, category, place.reading.context)
     ]
     if known is not None:
         flows.append(known.nearest(place.model, text, EXAMPLES))
