@@ -197,7 +197,7 @@ def _worst(content: Content, source: _Source, label: str, classifier: Classifier
         _Reading(view, start, end, context)
         for view in read
         for start, end in windows(view.text, classifier.window, classifier.overlap)
-        if view.text[start:end].strip()
+        if view.text[start:end]
     ][:WINDOWS]
     if not readings:
         raise GuardError("there are no words where the finding is")
