@@ -111,7 +111,7 @@ def test_missing_files_are_named(tiers: Path, tmp_path: Path) -> None:
     assert "encoder.tokenizer.json.gz: No such file" in reply.error
 
 
-@pytest.mark.parametrize("module", ["onnxruntime", "tokenizers"])
+@pytest.mark.parametrize("module", ["onnxruntime"])
 @pytest.mark.parametrize("made", ["onnx import Onnx as Made", "tiers import Tiers as Made"])
 def test_a_missing_runtime_names_the_extra(tiers: Path, module: str, made: str) -> None:
     code = f"""if True:

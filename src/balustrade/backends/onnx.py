@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balustrade import shipped
+from balustrade.backends.pieces import Pieces
 from balustrade.core.call import Call, Classify, Embed, Failed, Reply, Vectors
 from balustrade.core.errors import BalustradeError
 from balustrade.core.registry import require
@@ -148,16 +149,14 @@ class Onnx:
     def _windows(self, texts: Sequence[str], contexts: Sequence[str]) -> Iterator[Window]:
         """Cut each text's tokens into windows that overlap by a quarter."""
         known = self._description
-        # Half of a pair of surrogates is no character, and the tokenizer takes none.
-        read = [text.encode(errors="replace").decode() for text in (*texts, *contexts)]
-        encoded = self._tokenizer.encode_batch_fast(read, add_special_tokens=False)
+        numbers = self._pieces.numbers
         room = known.window - 2
         step = room - room // 4
-        for number in range(len(texts)):
-            ids = encoded[number].ids
+        for number, text in enumerate(texts):
+            ids = numbers(text)
             before = [known.begin]
             if contexts and contexts[number]:
-                asked = encoded[len(texts) + number].ids[: known.request - 2]
+                asked = numbers(contexts[number])[: known.request - 2]
                 before = [known.begin, *asked, known.end]
             where = len(before) if len(before) > 1 else known.window + known.request
             for start in range(0, max(len(ids) - room + step, 1), step):
@@ -188,15 +187,14 @@ class Onnx:
         return runtime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
 
     @cached_property
-    def _tokenizer(self) -> Any:  # noqa: ANN401
-        tokenizers = cast("Any", require(f"model {self._name!r}", "tokenizers"))
+    def _pieces(self) -> Pieces:
         known = self._description
         data = shipped.checked(self._name, self._folder / known.tokenizer, known.tokenizer_sha256)
-        return tokenizers.Tokenizer.from_str(gzip.decompress(data).decode())
+        return Pieces(gzip.decompress(data))
 
     def load(self) -> None:
         """Read graph and vocabulary now, not with the first text."""
-        self._tokenizer, self._session  # noqa: B018 - each is read by being named
+        self._pieces, self._session  # noqa: B018 - each is read by being named
 
     def close(self) -> None:
         """Let go of the threads."""

@@ -16,7 +16,7 @@ BACKENDS = {
 }
 """What makes the backend of each."""
 
-RUNTIME = ("numpy", "onnxruntime", "tokenizers")
+RUNTIME = ("numpy", "onnxruntime")
 NEEDS = {"static": RUNTIME[:1], "encoder": RUNTIME, "cascade": RUNTIME}
 """The modules that each needs."""
 

