@@ -166,7 +166,7 @@ def test_other_bytes_than_those_trained_on_are_named(
 def test_no_test_row_or_near_copy_was_trained_on() -> None:
     if not (SHARED / "bench").exists():
         pytest.skip(f"the labelled data is not there: expected {SHARED}/dev and {SHARED}/bench")
-    assert leak.main(SHARED / "dev", SHARED / "bench") == []
+    assert leak.main(SHARED / "dev", SHARED / "bench", parallel=SHARED / "parallel") == []
 
 
 def test_the_manifest_names_data_config_and_code(trained: tuple[static.Config, Path]) -> None:

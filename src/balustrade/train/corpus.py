@@ -34,7 +34,12 @@ class Corpus(NamedTuple):
 
 
 def load(data: Path, parallel_data: Path, sizes: Sizes) -> Corpus:
-    """Read and make every row; those that copy a test row are left out by their IDs."""
+    """Read and make every row; those that copy a test row are left out by their IDs.
+
+    Without a folder of parallel text there are no scenes, sentences and phrases.
+    """
+    if parallel_data == NONE:
+        return _public(data, sizes)
     pairs = parallel.read(parallel_data)
     public = [
         (file.name.partition(".")[0], row)
@@ -57,6 +62,22 @@ def load(data: Path, parallel_data: Path, sizes: Sizes) -> Corpus:
         [stem for stem, _ in labelled],
         pairs + languages.pairs(sizes.seed),
     )
+
+
+NONE = Path()
+
+
+def _public(data: Path, sizes: Sizes) -> Corpus:
+    """Return public rows and those of the grammar."""
+    pairs = [
+        (file.name.partition(".")[0], row)
+        for file in jsonl.files(data)
+        for row in jsonl.read(file)
+        if row.id not in excluded()
+    ]
+    made = grammar.made([row for _, row in pairs], sizes.grammar, sizes.seed)
+    pairs += [(row.source, row) for row in made]
+    return Corpus([row for _, row in pairs], [stem for stem, _ in pairs], [])
 
 
 def late() -> list[Example]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,26 @@ def manifest(config: Spec, data: Path) -> dict[str, Any]:
     options = {
         name: value
         for name, value in msgspec.to_builtins(config).items()
-        if name not in {"data", "out"}
+        if name not in {"data", "out", "parallel", "work", "base"}
     }
-    return {
+    found = {
         "config": options,
         "config_sha256": digest(options),
         "code": revision(),
+        "own": digests(Path(__file__).parent, ("*/*.tsv", "*.tsv", "*.toml", "*.txt")),
         "data": described,
+    }
+    if folder := getattr(config, "parallel", ""):
+        found["parallel"] = digests(Path(folder), ("*.tsv.gz", "lexicon/*.tsv.gz"))
+    return found
+
+
+def digests(folder: Path, patterns: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of each file below a folder that fits a pattern, by its relative path."""
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
     }
 
 
@@ -45,8 +59,8 @@ def revision() -> dict[str, str]:
     """Return the commit the code is of, and the digest of the sources as they are."""
     root = Path(__file__).parents[1]
     code = hashlib.sha256()
-    for part in ("backends", "data", "train", "text", "evals/calibrate.py"):
-        for file in sorted([root / part] if part.endswith(".py") else (root / part).glob("*.py")):
+    for part in ("backends", "data", "models", "train", "text", "evals/calibrate.py"):
+        for file in sorted([root / part] if part.endswith(".py") else (root / part).rglob("*.py")):
             code.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     command = ["git", "rev-parse", "HEAD"]
     try:
