@@ -52,13 +52,13 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 guard: setup
-	$(BIN)/python -m balustrade.train.static --data $(SHARED)/data/dev --out src/balustrade/shipped
 	$(BIN)/python -m balustrade.train.encoder $(TRAINED)
+	$(BIN)/python -m balustrade.train.static $(TRAINED) --teacher true
 	$(BIN)/python -m balustrade.train.cascade $(TRAINED)
 	$(BIN)/python -m balustrade.train.card --data $(SHARED)/data/dev --bench $(SHARED)/data/bench
 
 leak: setup
-	$(BIN)/python -m balustrade.train.leak --data $(SHARED)/data/dev --bench $(SHARED)/data/bench
+	$(BIN)/python -m balustrade.train.leak --data $(SHARED)/data/dev --parallel $(SHARED)/data/parallel --bench $(SHARED)/data/bench
 
 release: setup
 	$(BIN)/python tools/release.py --out dist

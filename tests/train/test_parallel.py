@@ -51,9 +51,9 @@ def agreed(corpus: Corpus, rounds: int) -> dict[tuple[int, int], float]:
 
 def likelihood(corpus: Corpus, found: Agreement) -> float:
     """Return the log-likelihood of a corpus under the chances that counts lead to."""
-    totals = np.bincount(found.english, found.count)
+    totals = np.bincount(found.english, found.expected)
     cells = zip(found.other.tolist(), found.english.tolist(), strict=True)
-    chance = dict(zip(cells, (found.count / totals[found.english]).tolist(), strict=True))
+    chance = dict(zip(cells, (found.expected / totals[found.english]).tolist(), strict=True))
     return sum(
         math.log(sum(chance[o, e] for e in english) / len(english))
         for english, other in corpus

@@ -37,10 +37,12 @@ def coarse(rows: Tensor) -> Tensor:
     Straight-through rounding (Bengio et al. 2013, arXiv 1308.3432): what is trained on is what
     serves.
     """
-    groups = rows.detach().unflatten(-1, (-1, GROUP))
+    plain = rows.detach()
+    groups = plain.view(*plain.shape[:-1], -1, GROUP)
     scale = (groups.abs().amax(dim=-1, keepdim=True) / 7).half().float().clamp(min=1e-8)
     rounded = ((groups / scale).round().clamp(-7, 7) * scale).flatten(-2)
-    return rows + (rounded - rows.detach())
+    moved: Tensor = rows + (rounded - plain)
+    return moved
 
 
 class Block(nn.Module):
@@ -71,7 +73,8 @@ class Block(nn.Module):
         mixed = self.out(mixed.reshape(batch, time, width))
         x = self.norm1(x + F.dropout(mixed, self.drop, self.training))
         inner = self.down(F.gelu(self.up(x)))
-        return self.norm2(x + F.dropout(inner, self.drop, self.training))
+        added: Tensor = self.norm2(x + F.dropout(inner, self.drop, self.training))
+        return added
 
 
 class Encoder(nn.Module):
@@ -119,7 +122,8 @@ class Encoder(nn.Module):
         bias = far.masked_fill(~mask, -1e4)[:, None, None, :]
         for block in self.blocks:
             x = block(x, bias)
-        return x
+        state: Tensor = x
+        return state
 
     @staticmethod
     def pooled(states: Tensor, mask: Tensor) -> Tensor:
@@ -137,7 +141,8 @@ class Encoder(nn.Module):
         with torch.autocast("cpu", enabled=False):
             heed = self.query(states).masked_fill(~mask[..., None], -1e4).softmax(dim=1)
             local = (heed * self.local(states)).sum(dim=1)
-            return local + self.whole(self.pooled(states, mask))
+            answers: Tensor = local + self.whole(self.pooled(states, mask))
+            return answers
 
 
 def from_bert(encoder: Encoder, weights: dict[str, Tensor]) -> None:
@@ -152,7 +157,10 @@ def from_bert(encoder: Encoder, weights: dict[str, Tensor]) -> None:
         old, new = f"encoder.layer.{number}", f"blocks.{number}"
         for part in ("weight", "bias"):
             own[f"{new}.mix.{part}"] = torch.cat(
-                [weights[f"{old}.attention.self.{name}.{part}"] for name in ("query", "key", "value")]
+                [
+                    weights[f"{old}.attention.self.{name}.{part}"]
+                    for name in ("query", "key", "value")
+                ]
             )
         _copy(own, f"{new}.out", weights, f"{old}.attention.output.dense")
         _copy(own, f"{new}.norm1", weights, f"{old}.attention.output.LayerNorm")

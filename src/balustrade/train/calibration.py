@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,7 +99,7 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
         languages=tuple(Language(name, zero) for name in names),
     )
     _write(out / "encoder.json", described)
-    seen = look(Onnx("encoder", out), corpus, names)
+    seen = look(Onnx("encoder", out), corpus)
     offsets = np.round(heights(seen, len(names)), 4)
     moved = seen._replace(logits=seen.logits + offsets[seen.speech])
     heads = tuple(calibrated(moved, number) for number in range(len(ENCODER_HEADS)))
@@ -143,23 +142,21 @@ def languages_of(
     def closure() -> torch.Tensor:
         step_by.zero_grad()
         value = F.cross_entropy(found @ weight.T + bias, wanted) + 1e-5 * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call] - torch's own
+        value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return value
 
-    step_by.step(closure)  # type: ignore[no-untyped-call] - torch's own
+    step_by.step(closure)  # type: ignore[no-untyped-call]  # torch has no types here
     right = ((found @ weight.T + bias).argmax(dim=1) == wanted).float().mean()
     print(f"languages: {len(names)}, {float(right):.1%} told apart", flush=True)
     return names, weight.detach().numpy(), bias.detach().numpy()
 
 
-def look(model: Onnx, corpus: Corpus, names: Sequence[str]) -> Seen:
+def look(model: Onnx, corpus: Corpus) -> Seen:
     """Ask the shipped graph about every row that was held out."""
     held = [number for number, row in enumerate(corpus.rows) if is_held_out(row)]
     rows = [corpus.rows[number] for number in held]
     texts = [normalise(row.judged[:1_500]).text for row in rows]
-    asked = [
-        normalise(row.text[:1_500]).text if row.kind is Kind.RESPONSE else "" for row in rows
-    ]
+    asked = [normalise(row.text[:1_500]).text if row.kind is Kind.RESPONSE else "" for row in rows]
     logits, speech = model.raw(texts, asked)
     ordinary = {Kind.BENIGN, Kind.HARD_BENIGN}
     return Seen(

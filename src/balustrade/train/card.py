@@ -1,10 +1,10 @@
-"""The static guard's model card: measured on every set of a folder, at the shipped thresholds.
+"""The model cards: each shipped tier measured on every set of a folder, as it ships.
 
     python -m balustrade.train.card --bench ../shared/data/bench --data ../shared/data/dev
 
-Writes static.metrics.json and static.md beside the weights. A row's kind chooses the head that
-judges it; a set of injections asks its harmless rows for injections too. The test sets are only
-reported on: nothing is chosen by them.
+Writes NAME.metrics.json and NAME.md beside the weights, for every tier that lies there. Figures are
+those of `balustrade eval moderation --guard NAME`: the guard as a policy would run it, 95 %
+intervals by bootstrap. The test sets are only reported on: nothing is chosen by them.
 """
 
 from __future__ import annotations
@@ -14,85 +14,107 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
-from balustrade.backends.static import Static
-from balustrade.core.taxonomy import HARM, INJECTION, RESPONSE_HARM, TOXICITY
 from balustrade.data import jsonl
-from balustrade.data.example import Example, Kind
-from balustrade.evals.metrics import average_precision
+from balustrade.data.example import Example
+from balustrade.evals import tables
+from balustrade.evals.bootstrap import Interval
+from balustrade.evals.named import subject
+from balustrade.evals.suites import moderation
+from balustrade.evals.task import tasks
 from balustrade.shipped import HERE, Description, describe
-from balustrade.text.normalise import normalise
 
-JUDGE = {Kind.RESPONSE: RESPONSE_HARM, Kind.INJECTION: INJECTION, Kind.TOXICITY: TOXICITY}
-SKIPPED = frozenset({Kind.BIAS, Kind.WEB_ACTION, Kind.PII})
-CHARACTERS = 2_000
+TIERS = ("static", "encoder", "cascade")
+OWN = ("Balustrade's own phrases, posts, contrasts, scenes and grammar", "Apache-2.0")
+PARALLEL = (
+    ("Android Open Source Project", "Apache-2.0"),
+    ("Tanaka Corpus and Tatoeba", "CC-BY-2.0-FR"),
+    ("bluesky-social/social-app", "MIT"),
+    ("chatwoot/chatwoot", "MIT"),
+    ("matrix-org/matrix-react-sdk", "Apache-2.0"),
+    ("microsoft/AZD-for-beginners", "MIT"),
+    ("tldr-pages/tldr", "CC-BY-4.0"),
+)
+"""Sources of parallel text, and their licences."""
 
 
-class Figures(Struct, frozen=True):
+class Measured(Struct, frozen=True):
     """What was measured on one set; None where its rows cannot support a figure."""
 
     name: str
     rows: int
     unsafe: int
     auprc: float | None
+    auprc_interval: Interval | None
+    f1: float | None
     recall: float | None
     false_alarms: float | None
 
 
-def measure(name: str, rows: Sequence[Example], model: Static, known: Description) -> Figures:
-    """Judge the rows of one set."""
-    injections = any(row.kind is Kind.INJECTION for row in rows)
-    other = INJECTION if injections else HARM
-    heads = np.array([known.labels.index(JUDGE.get(row.kind, other)) for row in rows])
-    scores = model.scores(
-        [normalise(row.judged[:CHARACTERS]).text for row in rows],
-        [row.text[:CHARACTERS] if row.kind is Kind.RESPONSE else "" for row in rows],
-    )[np.arange(len(rows)), heads]
-    flagged = scores >= np.array([head.threshold for head in known.heads])[heads]
-    unsafe = np.array([row.is_unsafe for row in rows])
-    return Figures(
-        name,
-        len(rows),
-        int(unsafe.sum()),
-        average_precision(unsafe, scores),
-        float(flagged[unsafe].mean()) if unsafe.any() else None,
-        float(flagged[~unsafe].mean()) if not unsafe.all() else None,
-    )
+def measure(name: str, bench: Path, samples: int = 1000) -> list[Measured]:
+    """Judge every set of a folder with one tier."""
+    judged = subject(name)
+    try:
+        done = moderation.run(
+            judged, tasks([bench]), moderation.Options(samples=samples, timed=0), _told
+        )
+    finally:
+        judged.close()
+    return [
+        Measured(
+            entry.name,
+            entry.figures.judged,
+            entry.figures.unsafe,
+            entry.figures.auprc,
+            entry.figures.auprc_interval,
+            entry.figures.f1,
+            entry.figures.recall,
+            entry.figures.false_alarms,
+        )
+        for entry in done.sets
+        if entry.figures.judged
+    ]
 
 
-def card(known: Description, figures: Sequence[Figures], data: Sequence[Example]) -> str:
-    """Write the card."""
+def card(known: Description, figures: Sequence[Measured], data: Sequence[Example]) -> str:
+    """Write the card of one tier from its template, `card.NAME.md`."""
     table = "\n".join(
-        f"| {f.name} | {f.rows} | {f.unsafe} | {_shown(f.auprc)} | {_shown(f.recall)} | "
-        f"{_shown(f.false_alarms)} |"
+        f"| {f.name} | {f.rows} | {f.unsafe} | "
+        f"{tables.with_interval(f.auprc, f.auprc_interval)} | {_shown(f.f1)} | "
+        f"{_shown(f.recall)} | {_shown(f.false_alarms)} |"
         for f in figures
     )
     heads = "\n".join(f"| {head.name} | {head.threshold:.3f} |" for head in known.heads)
-    sources = "\n".join(
-        f"| {source} | {licence} |"
-        for source, licence in sorted({(row.source, row.licence) for row in data})
-    )
-    template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+    listed = {(row.source, row.licence) for row in data} | {OWN} | {*PARALLEL}
+    sources = "\n".join(f"| {source} | {licence} |" for source, licence in sorted(listed))
+    template = Path(__file__).with_name(f"card.{known.name}.md").read_text(encoding="utf-8")
     return template.format(
-        sha256=known.sha256, rows=2**known.bits, table=table, heads=heads, sources=sources
+        sha256=known.sha256,
+        rows=2**known.bits,
+        languages=", ".join(language.name for language in known.languages),
+        table=table,
+        heads=heads,
+        sources=sources,
     )
 
 
-def main(bench: Path, data: Path, folder: Path = HERE) -> list[Figures]:
-    """Measure, write both files, and return the figures."""
-    model, known = Static("static", folder), describe("static", folder)
-    figures = []
-    for file in jsonl.files(bench):
-        rows = [row for row in jsonl.read(file) if row.kind not in SKIPPED]
-        if rows:
-            figures.append(measure(file.name.partition(".")[0], rows, model, known))
+def main(bench: Path, data: Path, folder: Path = HERE, names: Sequence[str] = TIERS) -> None:
+    """Measure, and write both files of each tier."""
     trained = [row for file in jsonl.files(data) for row in jsonl.read(file)]
-    (folder / "static.md").write_text(card(known, figures, trained), encoding="utf-8")
-    encoded = msgspec.json.format(msgspec.json.encode(figures), indent=1)
-    (folder / "static.metrics.json").write_bytes(encoded + b"\n")
-    return figures
+    for name in names:
+        if not (folder / f"{name}.json").exists():
+            continue
+        figures = measure(name, bench)
+        known = describe(name, folder)
+        (folder / f"{name}.md").write_text(card(known, figures, trained), encoding="utf-8")
+        encoded = msgspec.json.format(msgspec.json.encode(figures), indent=1)
+        (folder / f"{name}.metrics.json").write_bytes(encoded + b"\n")
+
+
+def _told(name: str, done: int, of: int) -> None:
+    if done == of:
+        print(f"{name}: {of} rows", flush=True)
 
 
 def _shown(value: float | None) -> str:
@@ -100,9 +122,9 @@ def _shown(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="measure the static guard and write its card")
+    parser = argparse.ArgumentParser(description="measure the shipped tiers and write their cards")
     parser.add_argument("--bench", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, default=HERE)
+    parser.add_argument("--tier", action="append", choices=TIERS)
     given = parser.parse_args()
-    main(given.bench, given.data, given.folder)
+    main(given.bench, given.data, names=given.tier or TIERS)

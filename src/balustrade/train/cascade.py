@@ -175,7 +175,7 @@ def look(static: Static, encoder: Onnx, corpus: Corpus, known: Description) -> S
     main_heads = [known.labels.index(name) for name in (*REQUEST, *ANSWER)]
     limits = np.array([head.threshold for head in known.heads])
     there = targets(rows, known.labels)
-    found = there.truth & (there.weight > 0) & (scores >= limits)
+    found = np.asarray(there.truth, np.bool_) & (there.weight > 0) & (scores >= limits)
     return Seen(
         rows,
         np.asarray(sizes[source] ** -0.5),

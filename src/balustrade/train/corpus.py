@@ -42,9 +42,7 @@ def load(data: Path, parallel_data: Path, sizes: Sizes) -> Corpus:
         return _public(data, sizes)
     pairs = parallel.read(parallel_data)
     public = [
-        (file.name.partition(".")[0], row)
-        for file in jsonl.files(data)
-        for row in jsonl.read(file)
+        (file.name.partition(".")[0], row) for file in jsonl.files(data) for row in jsonl.read(file)
     ]
     rows = [row for _, row in public if row.id not in excluded()]
     own = languages.examples(sizes.seed)

@@ -56,6 +56,8 @@ WINDOW = 192
 """Tokens of a text that are read at once, marks included."""
 REQUEST = 62
 """Tokens of the request that an answer is read with."""
+BATCH = 4_096
+"""Tokens of a step, padding included: more steps are worth more than larger ones."""
 POOL = 6_144
 """Rows that are sorted by length together."""
 HEADS = len(ENCODER_HEADS)
@@ -142,9 +144,7 @@ def begin(corpus: Corpus, config: Config) -> tuple[Tokenizer, Encoder]:
     tokenizer = Tokenizer.from_file(str(path))
     first = np.load(work / "first.npy")
     width = first.shape[1]
-    model = Encoder(
-        Shape(len(first), HEADS, width, _layers(weights), width // 32, _inner(weights))
-    )
+    model = Encoder(Shape(len(first), HEADS, width, _layers(weights), width // 32, _inner(weights)))
     from_bert(model, weights)
     model.piece.weight.data.copy_(torch.from_numpy(first))
     return tokenizer, model
@@ -159,7 +159,7 @@ def _inner(weights: dict[str, torch.Tensor]) -> int:
 
 
 def texts(corpus: Corpus, config: Config) -> tuple[list[str], dict[str, list[str]]]:
-    """Return text that pieces are chosen by: English, and each other language as much as another."""
+    """Return text that pieces are chosen by: English, and of each other language as much."""
     rng = Random(config.seed)
     english = [row.judged[:600] for row in corpus.rows if row.lang == "en"]
     english = rng.sample(english, min(len(english), 60_000))
@@ -217,18 +217,18 @@ def align(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
         warm(step_by, min(step, steps), steps)
         with torch.autocast("cpu", torch.bfloat16):
             value = loss(model, batch, goal)
-        value.backward()  # type: ignore[no-untyped-call] - torch's own
+        value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         step_by.step()
         step_by.zero_grad()
-        mean += (float(value) - mean) / min(step, 50)
+        mean += (float(value.detach()) - mean) / min(step, 50)
         if step % 50 == 0:
             print(f"align {step}/{steps}: {mean:.4f}, {monotonic() - started:.0f} s", flush=True)
     save_file(model.state_dict(), Path(config.work) / "aligned.safetensors")
 
 
 def chosen(corpus: Corpus, config: Config, rng: Random) -> list[Pair]:
-    """Choose pairs: all languages alike, our own phrases more than once, English with foreign words.
+    """Choose pairs: all languages alike, our own phrases twice, English with foreign words.
 
     A share of the English sides is read plain, so that they stay where they are.
     """
@@ -335,7 +335,7 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
         draw = np.random.default_rng((config.seed, done))
         rng.seed(f"{config.seed}-{done}")
         some = [rows[n] for n in draw.choice(len(rows), POOL, p=chance)]
-        ready = list(batches(*read(tokenizer, some, say, rng)))
+        ready = list(batches(*read(tokenizer, some, say, rng), BATCH))
         rng.shuffle(ready)
         for batch in ready:
             step += 1
@@ -343,18 +343,18 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
             _warm_by_tokens(step_by, done, config.tokens)
             value = lesson(model, batch, some)
             if config.agree and step % config.agree == 0:
-                value = value + agreement(model, tokenizer, rng.sample(own, 160))
-            value.backward()  # type: ignore[no-untyped-call] - torch's own
+                value = value + agreement(model, tokenizer, rng.sample(own, 80))
+            value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             step_by.step()
             step_by.zero_grad()
-            mean += (float(value) - mean) / min(step, 100)
+            mean += (float(value.detach()) - mean) / min(step, 100)
             if step % 50 == 0:
                 spent = monotonic() - started
                 print(f"teach {done / config.tokens:.1%}: {mean:.4f}, {spent:.0f} s", flush=True)
         if monotonic() - kept > EVERY:
             kept = monotonic()
-            _keep(work, model, step_by, done, step, mean)
+            _keep(work, model, step_by, Run(done, step, mean))
     save_file(model.state_dict(), work / "taught.safetensors")
 
 
@@ -362,26 +362,30 @@ def _warm_by_tokens(step_by: torch.optim.Optimizer, done: int, tokens: int) -> N
     warm(step_by, min(done, tokens), tokens)
 
 
-def _keep(
-    work: Path, model: Encoder, step_by: torch.optim.Optimizer, done: int, step: int, mean: float
-) -> None:
+class Run(NamedTuple):
+    """How far the teaching is: tokens read, steps made, mean loss of late."""
+
+    done: int = 0
+    step: int = 0
+    mean: float = 0.0
+
+
+def _keep(work: Path, model: Encoder, step_by: torch.optim.Optimizer, run: Run) -> None:
     """Write a checkpoint whole, then put it in the last one's place."""
     path = work / "teaching.pt"
-    state = (model.state_dict(), step_by.state_dict(), done, step, mean)
+    state = (model.state_dict(), step_by.state_dict(), *run)
     torch.save(state, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 
 
-def _resumed(
-    work: Path, model: Encoder, step_by: torch.optim.Optimizer
-) -> tuple[int, int, float]:
+def _resumed(work: Path, model: Encoder, step_by: torch.optim.Optimizer) -> Run:
     path = work / "teaching.pt"
     if not path.exists():
-        return 0, 0, 0.0
-    weights, state, done, step, mean = torch.load(path, weights_only=True)
+        return Run()
+    weights, state, *run = torch.load(path, weights_only=True)
     model.load_state_dict(weights)
     step_by.load_state_dict(state)
-    return done, step, mean
+    return Run(*run)
 
 
 def read(

@@ -48,9 +48,7 @@ def four_bits(table: Floats) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
 
 
 def eight_bits(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Return a matrix of shape (inputs, outputs) as int8, and what one unit of a column is worth.
-
-    """
+    """Return a matrix of shape (inputs, outputs) as int8, and what a unit of a column is worth."""
     scales = np.maximum(np.abs(matrix).max(axis=0) / 127, 1e-12).astype(np.float32)
     return np.clip(np.rint(matrix / scales), -127, 127).astype(np.int8), scales
 
@@ -71,9 +69,7 @@ def ranges(model: Encoder, texts: Sequence[Sequence[int]]) -> dict[str, Range]:
     def watch(name: str) -> Any:  # noqa: ANN401
         def hook(_layer: object, inputs: tuple[torch.Tensor], _output: object) -> None:
             seen = inputs[0].detach().float()[live[0]]
-            new = Range(
-                seen.abs().amax(dim=0).numpy(), float(seen.min()), float(seen.max())
-            )
+            new = Range(seen.abs().amax(dim=0).numpy(), float(seen.min()), float(seen.max()))
             old = found.get(name, new)
             found[name] = Range(
                 np.maximum(old.columns, new.columns),
@@ -171,7 +167,9 @@ def graph(
     """
     g = _Graph()
     x = _embedded(g, weights)
-    bias = g.node("Mul", g.node("Sub", "mask", g.constant(np.float32(1))), g.constant(np.float32(1e4)))
+    bias = g.node(
+        "Mul", g.node("Sub", "mask", g.constant(np.float32(1))), g.constant(np.float32(1e4))
+    )
     bias = g.node("Unsqueeze", bias, g.constant(np.array([1, 2])))
     for layer in range(shape.layers):
         x = _block(_Layer(g, weights, f"blocks.{layer}.", limits, shape), x, bias)
@@ -203,16 +201,21 @@ def _embedded(g: _Graph, weights: Mapping[str, Floats]) -> str:
     low = g.node("BitwiseAnd", rows, g.constant(np.uint8(15)))
     high = g.node("BitShift", rows, g.constant(np.uint8(4)), direction="RIGHT")
     both = g.node("Concat", low, high, axis=-1)
-    numbers = g.node(
-        "Sub", g.node("Cast", both, to=TensorProto.FLOAT), g.constant(np.float32(8))
-    )
+    numbers = g.node("Sub", g.node("Cast", both, to=TensorProto.FLOAT), g.constant(np.float32(8)))
     parted = g.node("Reshape", numbers, g.constant(np.array([0, 0, groups, GROUP])))
     scale = g.node("Gather", g.constant(scales, "piece.scales"), "pieces")
-    scale = g.node("Unsqueeze", g.node("Cast", scale, to=TensorProto.FLOAT), g.constant(np.array([3])))
-    x = g.node("Reshape", g.node("Mul", parted, scale), g.constant(np.array([0, 0, groups * GROUP])))
+    scale = g.node(
+        "Unsqueeze", g.node("Cast", scale, to=TensorProto.FLOAT), g.constant(np.array([3]))
+    )
+    x = g.node(
+        "Reshape", g.node("Mul", parted, scale), g.constant(np.array([0, 0, groups * GROUP]))
+    )
     time = g.node("Shape", "pieces", start=1, end=2)
     places = g.node(
-        "Slice", g.constant(weights["position.weight"].astype(np.float16)), g.constant(np.array([0])), time
+        "Slice",
+        g.constant(weights["position.weight"].astype(np.float16)),
+        g.constant(np.array([0])),
+        time,
     )
     segment = g.node("Gather", g.constant(weights["segment.weight"]), "segments")
     x = g.node("Add", g.node("Add", x, segment), g.node("Cast", places, to=TensorProto.FLOAT))
@@ -262,9 +265,15 @@ def _block(layer: _Layer, x: str, bias: str) -> str:
 def _answers(g: _Graph, weights: Mapping[str, Floats], x: str) -> None:
     """Join the heads: each reads the mean of all tokens and those it heeds."""
     column = g.node("Unsqueeze", "mask", g.constant(np.array([2])))
-    far = g.node("Mul", g.node("Sub", column, g.constant(np.float32(1))), g.constant(np.float32(1e4)))
+    far = g.node(
+        "Mul", g.node("Sub", column, g.constant(np.float32(1))), g.constant(np.float32(1e4))
+    )
     heed = g.node("Add", g.node("MatMul", x, g.constant(weights["query.weight"].T)), far)
-    read = g.node("Mul", g.node("Softmax", heed, axis=1), g.node("MatMul", x, g.constant(weights["local.weight"].T)))
+    read = g.node(
+        "Mul",
+        g.node("Softmax", heed, axis=1),
+        g.node("MatMul", x, g.constant(weights["local.weight"].T)),
+    )
     local = g.node("ReduceSum", read, g.constant(np.array([1])), keepdims=0)
     count = g.node("ReduceSum", "mask", g.constant(np.array([1])), keepdims=1)
     total = g.node("ReduceSum", g.node("Mul", x, column), g.constant(np.array([1])), keepdims=0)

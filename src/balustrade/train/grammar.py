@@ -159,4 +159,5 @@ def _fill(rng: Random, phrase: str, known: dict[str, str] | None = None) -> str:
 
 @cache
 def phrases() -> dict[str, Any]:
+    """Return the phrases of `grammar.toml`."""
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SOURCES = frozenset(
-    "tatoeba-cmn tanaka tatoeba-laser tldr aosp element bluesky chatwoot ms-docs".split()
-)
+    {
+        "aosp", "bluesky", "chatwoot", "element", "ms-docs", "tanaka", "tatoeba-cmn",
+        "tatoeba-laser", "tldr",
+    }
+)  # fmt: skip
 """Sources whose licences permit what we do; a row of any other is left out."""
 
 
@@ -33,7 +36,10 @@ def read(folder: Path, *, words: bool = True) -> list[Pair]:
     """Return all pairs of a folder, file by file; entries of its word lists too."""
     folders = [folder, folder / "lexicon"] if words else [folder]
     return [
-        pair for each in folders for file in sorted(each.glob("en-*.tsv.gz")) for pair in _file(file)
+        pair
+        for each in folders
+        for file in sorted(each.glob("en-*.tsv.gz"))
+        for pair in _file(file)
     ]
 
 
@@ -49,7 +55,7 @@ class Agreement(NamedTuple):
 
     other: NDArray[np.int64]
     english: NDArray[np.int64]
-    count: NDArray[np.float64]
+    expected: NDArray[np.float64]
 
 
 def agree(
@@ -72,12 +78,12 @@ def agree(
     width = int(e_all.max()) + 1
     keys, cell = np.unique(o_all * width + e_all, return_inverse=True)
     others, englishes = keys // width, keys % width
-    chance = np.ones(len(keys))
-    count = chance
+    chance: NDArray[np.float64] = np.ones(len(keys))
+    expected = chance
     for _ in range(rounds):
         share = chance[cell]
         share /= np.repeat(np.add.reduceat(share, starts), sizes)
-        count = np.bincount(cell, share, len(keys))
-        total = np.bincount(englishes, count, width)
-        chance = count / total[englishes]
-    return Agreement(others, englishes, count)
+        expected = np.asarray(np.bincount(cell, share, len(keys)), np.float64)
+        total = np.bincount(englishes, expected, width)
+        chance = expected / total[englishes]
+    return Agreement(others, englishes, expected)

@@ -155,8 +155,10 @@ class _Scene:
             who=self._slot("person"),
             whom=self._slot("person"),
         )
-        label = "unsafe" if attacked else "safe"
-        return Example("", text, label, Kind.INJECTION, lang=lang, categories=("page",))
+        return Example(
+            "", text, "unsafe" if attacked else "safe", Kind.INJECTION, lang=lang,
+            categories=("page",),
+        )  # fmt: skip
 
     def comply(self) -> Example:
         """An answer that goes along with a harmful request, and says nothing that helps."""

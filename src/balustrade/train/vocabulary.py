@@ -177,15 +177,20 @@ def vectors(tokenizer: Tokenizer, base: Base, pairs: Sequence[Pair]) -> Floats:
         right = tokenizer.encode_batch([p.other for p in some], add_special_tokens=False)
         both = [(e.ids, o.ids) for e, o in zip(left, right, strict=True) if e.ids and o.ids]
         found = agree([e for e, _ in both], [o for _, o in both])
-        strong = found.count > 0.05 * np.maximum.reduceat(
-            found.count, np.unique(found.other, return_index=True)[1]
-        )[np.unique(found.other, return_inverse=True)[1]]
-        other, english, count = (part[strong] for part in found)
+        strong = (
+            found.expected
+            > 0.05
+            * np.maximum.reduceat(found.expected, np.unique(found.other, return_index=True)[1])[
+                np.unique(found.other, return_inverse=True)[1]
+            ]
+        )
+        other, english = found.other[strong], found.english[strong]
+        count = found.expected[strong]
         np.add.at(total, other, base.vectors[english] * count[:, None])
         np.add.at(weight, other, count)
-    new = ~known & (weight > 0)
-    made[new] = (total[new] / weight[new, None]).astype(np.float32)
-    known |= new
+    fresh = ~known & (weight > 0)
+    made[fresh] = (total[fresh] / weight[fresh, None]).astype(np.float32)
+    known |= fresh
     _from_neighbours(made, known, tokenizer)
     return made
 

@@ -34,7 +34,7 @@ def _rows(lang: str, texts: dict[str, str]) -> Iterator[Example]:
             yield _row(f"{lang}-{name}", text, lang, kind == "hurt", hate=False)
 
 
-def _row(name: str, text: str, lang: str, unsafe: bool, *, hate: bool) -> Example:  # noqa: FBT001
+def _row(name: str, text: str, lang: str, unsafe: bool, *, hate: bool) -> Example:
     return Example(
         f"post-{name}",
         text,
