@@ -67,7 +67,7 @@ def main(bench: Path, work: Path, folder: Path, most: int) -> float:
             continue
         texts = [normalise(row.judged[:CHARACTERS]).text for row in rows]
         heads = np.array([ENCODER_HEADS.index(JUDGE[row.kind]) for row in rows])
-        own = _float(model, encoded(tokenizer, texts, WINDOW))
+        own = judged(model, encoded(tokenizer, texts, WINDOW))
         theirs = shipped.logits(texts)
         both = [_precision(rows, unsafe, scores, heads) for scores in (own, theirs)]
         difference = 100 * (both[1] - both[0])
@@ -87,7 +87,8 @@ def _precision(
     return average_precision(unsafe, scores[np.arange(len(rows)), heads]) or 0.0
 
 
-def _float(model: Encoder, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+def judged(model: Encoder, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    """Return the float model's logits, shape (texts, heads)."""
     found = np.zeros((len(tokens), model.shape.heads), np.float32)
     with torch.inference_mode():
         for batch in batches(tokens):

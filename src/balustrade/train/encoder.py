@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch.nn import functional as F  # noqa: N812
 
-from balustrade.core.spec import Count, Positive, Spec
+from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.data.example import Example, Kind
 from balustrade.models.encoder import Encoder, Shape, from_bert
 from balustrade.text.normalise import normalise
@@ -83,6 +83,8 @@ class Config(Spec, frozen=True):
     rate: Positive = 2.5e-4
     heads_rate: Positive = 2e-3
     flatten: Positive = 0.5  # a source of n rows is drawn from n ** (1 - flatten) times
+    switch: Probability = 0.35  # share of English rows shown with words of another language
+    without: tuple[str, ...] = ()  # beginnings of the names of sources that are left out
     agree: int = 6  # every so many batches, one of parallel text; 0 for none
     seed: int = 0
 
@@ -250,7 +252,7 @@ def chosen(corpus: Corpus, config: Config, rng: Random) -> list[Pair]:
     return found
 
 
-def prepared(corpus: Corpus) -> tuple[list[Row], list[str]]:
+def prepared(corpus: Corpus, without: tuple[str, ...] = ()) -> tuple[list[Row], list[str]]:
     """Return what trains: rows that teach something and are not held out, and their sources."""
     more = late()
     examples = [*corpus.rows, *more]
@@ -258,7 +260,8 @@ def prepared(corpus: Corpus) -> tuple[list[Row], list[str]]:
     known = targets(examples, ENCODER_HEADS)
     rows, stems = [], []
     for number, (example, stem) in enumerate(zip(examples, sources, strict=True)):
-        if known.weight[number].any() and not is_held_out(example):
+        left_out = is_held_out(example) or (without and stem.startswith(without))
+        if known.weight[number].any() and not left_out:
             rows.append(row_of(example, Targets(known.truth[number], known.weight[number])))
             stems.append(stem)
     return rows, stems
@@ -320,10 +323,10 @@ def draws(stems: Sequence[str], flatten: float) -> NDArray[np.float64]:
 
 def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -> None:
     """Train all heads at once on rows drawn from balanced sources."""
-    rows, stems = prepared(corpus)
+    rows, stems = prepared(corpus, config.without)
     chance = draws(stems, config.flatten)
     rng = Random(config.seed)
-    say = Augment(lexicon(corpus.pairs), rng)
+    say = Augment(lexicon(corpus.pairs), rng, switch=config.switch)
     own = languages.pairs(config.seed)
     model.is_coarse = True
     step_by = optimiser(model, config.rate, config.heads_rate)
