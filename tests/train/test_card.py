@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from balustrade.data import jsonl
+from balustrade.data.example import Example, Kind
+from balustrade.shipped import HERE, describe
+from balustrade.train import card
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    rows = [
+        Example("a", "How do I bake bread?", "safe", Kind.BENIGN, source="ours", licence="CC0"),
+        Example("b", "How do I rob a bank?", "unsafe", Kind.PROMPT, source="ours", licence="CC0"),
+    ]
+    jsonl.write(folder / "small.jsonl.gz", rows * 10)
+    return folder
+
+
+def test_a_card_carries_the_digest_the_thresholds_and_the_figures(
+    bench: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for file in HERE.glob("static.*"):
+        shutil.copy(file, out)
+    card.main(bench, bench, out, names=("static",))
+    text = (out / "static.md").read_text(encoding="utf-8")
+    known = describe("static")
+    assert known.sha256 in text
+    assert f"| harm | {known.head('harm').threshold:.3f} |" in text
+    assert "| small | 20 | 10 |" in text
+    assert "| ours | CC0 |" in text
+    [figures] = json.loads((out / "static.metrics.json").read_bytes())
+    assert (figures["rows"], figures["unsafe"]) == (20, 10)
+    assert 0.5 < figures["auprc"] <= 1.0
+
+
+@pytest.mark.parametrize("name", card.TIERS)
+def test_each_tier_has_a_template_that_can_be_filled(name: str) -> None:
+    template = Path(card.__file__).with_name(f"card.{name}.md").read_text(encoding="utf-8")
+    filled = template.format(
+        sha256="f00d", rows=1, languages="en", table="TABLE", heads="HEADS", sources="SOURCES"
+    )
+    assert "TABLE" in filled
+    assert "SOURCES" in filled
