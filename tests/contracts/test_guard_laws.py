@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from balustrade.backends import local
 from balustrade.backends.local import Local
 from balustrade.backends.route import Route
-from balustrade.backends.static import Static
+from balustrade.backends.shipped import makers
 from balustrade.core.call import Call, Failed, Generate, Reply, Texts
 from balustrade.core.content import Content, Image, Role, Text, ToolCall, words
 from balustrade.core.decision import Action
@@ -28,12 +28,14 @@ from balustrade.guards import GUARDS
 from balustrade.guards.build import build
 from balustrade.policy.model import Policy
 from balustrade.rails.rail import Rail
+from balustrade.shipped import HERE
 
 RUDE = {"category": "rude", "description": "The message insults someone."}
 KEYWORDS = {"use": "keywords", "words": ["bomb", "api key", "爆弾"]}
 PATTERNS = {"use": "patterns"}
 JUDGE = {"use": "judge", "model": "letters", "rules": [RUDE], "window": 500}
 MODEL = {"use": "judge", "model": "labels", "format": "polyguard", "window": 500}
+TIERS = [tier for tier in ("encoder", "cascade") if (HERE / f"{tier}.json").exists()]
 GUARDS_HELD_TO_THEM: tuple[dict[str, Any], ...] = (
     KEYWORDS,
     KEYWORDS | {"normalise": False},
@@ -49,6 +51,7 @@ GUARDS_HELD_TO_THEM: tuple[dict[str, Any], ...] = (
     {"use": "cascade", "guards": [{"use": "classifier"}, JUDGE], "clear": 0.1, "sure": 0.9},
     {"use": "cascade", "combine": "all_of", "guards": [KEYWORDS, {"use": "classifier"}]},
     {"use": "cascade", "combine": "vote", "guards": [KEYWORDS, PATTERNS, JUDGE]},
+    *({"use": "classifier", "model": tier} for tier in TIERS),
 )
 NEEDING_A_MODEL = [options for options in GUARDS_HELD_TO_THEM if options["use"] == "cascade"][:2]
 
@@ -84,7 +87,7 @@ class Labels(Letters):
         return Texts(tuple(call.choices[0] for _ in call.prompts), odds)
 
 
-ROUTE = Route({"static": lambda: Static("static"), "letters": Letters, "labels": Labels}, Local(2))
+ROUTE = Route({**makers(), "letters": Letters, "labels": Labels}, Local(2))
 
 fragments = st.sampled_from(
     [
