@@ -84,6 +84,23 @@ def late() -> list[Example]:
     return [row for row in rows if row.id not in excluded()]
 
 
+def stories(corpus: Corpus, count: int, seed: int) -> list[Example]:
+    """Return long texts in which one sentence matters; none has a sentence that was held out."""
+    rows = [*corpus.rows, *late()]
+    base = [row for row in rows if not row.id.startswith(MADE) and not is_held_out(row)]
+    # Our own phrases are no ordinary sentences: some ask for harm.
+    own = {*languages.pairs(seed)}
+    pairs = [pair for pair in corpus.pairs if pair not in own]
+    made = scenes.stories(scenes.stock(base, pairs), count, seed)
+    return [row for row in made if row.id not in excluded()]
+
+
+STORIES = 6_000
+"""Stories of each rule that the encoder learns from."""
+MADE = ("scene-", "grammar-", "sentence-")
+"""Beginnings of the IDs of rows that were made from others."""
+
+
 def _contrasts() -> list[Example]:
     """Return requests and their harmless twins: lines of label, hazard and text."""
     lines = Path(__file__).with_name("contrasts.tsv").read_text(encoding="utf-8").splitlines()

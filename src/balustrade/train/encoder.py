@@ -48,7 +48,7 @@ from balustrade.train.align import (
     warm,
 )
 from balustrade.train.augment import Augment, lexicon
-from balustrade.train.corpus import Corpus, Sizes, is_held_out, late, load
+from balustrade.train.corpus import STORIES, Corpus, Sizes, is_held_out, late, load, stories
 from balustrade.train.parallel import Pair
 from balustrade.train.targets import ENCODER_HEADS, Targets, targets
 
@@ -84,6 +84,8 @@ class Config(Spec, frozen=True):
     heads_rate: Positive = 2e-3
     flatten: Positive = 0.5  # a source of n rows is drawn from n ** (1 - flatten) times
     switch: Probability = 0.35  # share of English rows shown with words of another language
+    stories: Count = STORIES  # long texts of each rule in which one sentence matters
+    stories_from: Probability = 0.5  # of the tokens: short texts first
     without: tuple[str, ...] = ()  # beginnings of the names of sources that are left out
     agree: int = 6  # every so many batches, one of parallel text; 0 for none
     seed: int = 0
@@ -252,9 +254,10 @@ def chosen(corpus: Corpus, config: Config, rng: Random) -> list[Pair]:
     return found
 
 
-def prepared(corpus: Corpus, without: tuple[str, ...] = ()) -> tuple[list[Row], list[str]]:
+def prepared(
+    corpus: Corpus, more: Sequence[Example] = (), without: tuple[str, ...] = ()
+) -> tuple[list[Row], list[str]]:
     """Return what trains: rows that teach something and are not held out, and their sources."""
-    more = late()
     examples = [*corpus.rows, *more]
     sources = [*corpus.stems, *(row.source for row in more)]
     known = targets(examples, ENCODER_HEADS)
@@ -279,6 +282,7 @@ BOOSTS = {
     "phrases-": 0.9,
     "posts-": 0.5,
     "contrasts": 5.0,
+    "story-": 3.0,
     "sentences-": 0.5,
     "scene-": 1.2,
     "xquad": 1.8,
@@ -323,8 +327,12 @@ def draws(stems: Sequence[str], flatten: float) -> NDArray[np.float64]:
 
 def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -> None:
     """Train all heads at once on rows drawn from balanced sources."""
-    rows, stems = prepared(corpus, config.without)
+    rows, stems = prepared(corpus, late(), config.without)
     chance = draws(stems, config.flatten)
+    long, long_stems = prepared(
+        corpus, [*late(), *stories(corpus, config.stories, config.seed)], config.without
+    )
+    long_chance = draws(long_stems, config.flatten)
     rng = Random(config.seed)
     say = Augment(lexicon(corpus.pairs), rng, switch=config.switch)
     own = languages.pairs(config.seed)
@@ -337,7 +345,10 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
     while done < config.tokens:
         draw = np.random.default_rng((config.seed, done))
         rng.seed(f"{config.seed}-{done}")
-        some = [rows[n] for n in draw.choice(len(rows), POOL, p=chance)]
+        if done < config.stories_from * config.tokens:
+            some = [rows[n] for n in draw.choice(len(rows), POOL, p=chance)]
+        else:
+            some = [long[n] for n in draw.choice(len(long), POOL, p=long_chance)]
         ready = list(batches(*read(tokenizer, some, say, rng), BATCH))
         rng.shuffle(ready)
         for batch in ready:

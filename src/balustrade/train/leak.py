@@ -20,7 +20,7 @@ from typing import Any
 from balustrade.data import jsonl
 from balustrade.data.leak import leaks
 from balustrade.shipped import HERE
-from balustrade.train.corpus import NONE, Sizes, late, load
+from balustrade.train.corpus import NONE, STORIES, Sizes, late, load, stories
 
 
 def main(data: Path, bench: Path, folder: Path = HERE, parallel: Path = NONE) -> list[str]:
@@ -34,9 +34,10 @@ def main(data: Path, bench: Path, folder: Path = HERE, parallel: Path = NONE) ->
     if parallel == NONE:
         config = json.loads((folder / "static.manifest.json").read_bytes())["config"]
         sizes = Sizes(grammar=config["own"], seed=config["seed"])
-    train = load(data, parallel, sizes).rows
+    corpus = load(data, parallel, sizes)
+    train = corpus.rows
     if parallel != NONE:
-        train = [*train, *late()]
+        train = [*train, *late(), *stories(corpus, STORIES, sizes.seed)]
     test = [row for file in jsonl.files(bench) for row in jsonl.read(file)]
     found = {
         f"{leak.train}: {leak.how}, {leak.test} (shingles shared: {leak.share:.2f})": None

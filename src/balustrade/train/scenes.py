@@ -30,11 +30,13 @@ class Stock(NamedTuple):
     abuse: dict[str, list[str]]
     sentences: dict[str, list[str]]
     """Ordinary sentences, to fill pages with."""
+    fair: dict[str, list[str]]
+    """Posts that hurt nobody."""
 
 
 def stock(examples: Sequence[Example], pairs: Sequence[Pair]) -> Stock:
     """Sort rows and sentences into what scenes need."""
-    found = Stock({}, {}, {}, {})
+    found = Stock({}, {}, {}, {}, {})
     for row in examples:
         short = 10 < len(row.text) < 300
         if row.kind is Kind.PROMPT and row.is_unsafe and short:
@@ -43,6 +45,8 @@ def stock(examples: Sequence[Example], pairs: Sequence[Pair]) -> Stock:
             found.harmless.setdefault(row.lang, []).append(row.text)
         elif row.kind is Kind.TOXICITY and row.is_unsafe and short:
             found.abuse.setdefault(row.lang, []).append(row.text)
+        elif row.kind is Kind.TOXICITY and short:
+            found.fair.setdefault(row.lang, []).append(row.text)
     for pair in pairs:
         if len(pair.english) > 25:
             found.sentences.setdefault(pair.lang, []).append(pair.other)
@@ -74,16 +78,36 @@ def made(known: Stock, count: int, seed: int) -> list[Example]:
     return list(found.values())
 
 
-def _named(row: Example, rule: str, number: int) -> Example:
+def stories(known: Stock, count: int, seed: int) -> list[Example]:
+    """Return `count` rows of each rule in which one sentence of a long text is what matters.
+
+    Long text in most languages is rare among labelled rows and harmful where there is any: without
+    these, length itself would look like harm.
+    """
+    scene = _Scene(known, Random(seed))
+    rules: dict[str, Callable[[], Example]] = {
+        "abuse": scene.story_of_abuse,
+        "request": scene.story_of_request,
+        "twin": scene.story_of_nothing,
+    }
+    found: dict[str, Example] = {}
+    for rule, make in rules.items():
+        for number in range(count):
+            row = make()
+            found.setdefault(row.text, _named(row, rule, number, "story"))
+    return list(found.values())
+
+
+def _named(row: Example, rule: str, number: int, kind: str = "scene") -> Example:
     return Example(
-        f"scene-{rule}-{number}",
+        f"{kind}-{rule}-{number}",
         row.text,
         row.label,
         row.kind,
         row.response,
         hazards=row.hazards,
         lang=row.lang,
-        source=f"scene-{rule}",
+        source=f"{kind}-{rule}",
         licence=LICENCE,
         categories=row.categories,
         refusal=row.refusal,
@@ -201,6 +225,32 @@ class _Scene:
             answer = f"{self._any('answer', 'ordinary')} {answer}"
         row = Example("", request, "unsafe", Kind.RESPONSE, answer, hazards=("S10",), lang=lang)
         return _refusing(row, refusal=False)
+
+    def story_of_abuse(self) -> Example:
+        """Ordinary sentences with abuse among them."""
+        lang, text = self._of(self._told(self.known.abuse), 0.2)
+        return Example("", self._story(lang, text), "unsafe", Kind.TOXICITY, lang=lang)
+
+    def story_of_request(self) -> Example:
+        """Ordinary sentences with a harmful request among them."""
+        lang, (text, hazards) = self._of(self._told(self.known.harmful), 0.2)
+        told = self._story(lang, text)
+        return Example("", told, "unsafe", Kind.PROMPT, hazards=hazards, lang=lang)
+
+    def story_of_nothing(self) -> Example:
+        """Ordinary sentences, with a harmless request or a fair post among them."""
+        pool = self.known.harmless if self.rng.random() < 0.5 else self.known.fair
+        lang, text = self._of(self._told(pool), 0.2)
+        return Example("", self._story(lang, text), "safe", Kind.HARD_BENIGN, lang=lang)
+
+    def _told(self, texts: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the texts of languages that there are ordinary sentences of."""
+        return {lang: some for lang, some in texts.items() if lang in self.known.sentences}
+
+    def _story(self, lang: str, text: str) -> str:
+        lines = self.rng.choices(self.known.sentences[lang], k=self.rng.choice([1, 2, 3, 5, 8]))
+        lines.insert(self.rng.randrange(len(lines) + 1), text)
+        return self.rng.choice([" ", " ", "\n"]).join(lines)
 
     def _order(self, lang: str) -> str:
         own = [t for n, t in phrases().get(lang, {}).items() if n.startswith("inj-")]
