@@ -90,6 +90,11 @@ def finished(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
         switched=100,
         tokens=1,
         agree=40,
+        grammar=20,
+        scenes=20,
+        sentences=20,
+        stories=20,
+        stories_from=0.0,
     )
     encoder.main(config)
     return Run(config, root)

@@ -84,6 +84,9 @@ class Config(Spec, frozen=True):
     heads_rate: Positive = 2e-3
     flatten: Positive = 0.5  # a source of n rows is drawn from n ** (1 - flatten) times
     switch: Probability = 0.35  # share of English rows shown with words of another language
+    grammar: Count = 1_500  # rows of each rule of the grammar
+    scenes: Count = 4_000  # of each rule of the scenes
+    sentences: Count = 700  # ordinary sentences of each language, as harmless rows
     stories: Count = STORIES  # long texts of each rule in which one sentence matters
     stories_from: Probability = 0.5  # of the tokens: short texts first
     without: tuple[str, ...] = ()  # beginnings of the names of sources that are left out
@@ -108,7 +111,8 @@ def main(config: Config) -> None:
     torch.manual_seed(config.seed)
     work = Path(config.work)
     work.mkdir(parents=True, exist_ok=True)
-    corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
+    sizes = Sizes(config.grammar, config.scenes, config.sentences, config.seed)
+    corpus = load(Path(config.data), Path(config.parallel), sizes)
     print(f"{len(corpus.rows)} rows, {len(corpus.pairs)} pairs", flush=True)
     tokenizer, model = begin(corpus, config)
     if not (work / "aligned.safetensors").exists():
