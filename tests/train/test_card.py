@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from balustrade.core.taxonomy import HARM
 from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
+from balustrade.evals.question import Question
+from balustrade.evals.runner import Judged
+from balustrade.evals.subject import Head
 from balustrade.shipped import HERE, describe
 from balustrade.train import card
 
@@ -51,3 +55,17 @@ def test_each_tier_has_a_template_that_can_be_filled(name: str) -> None:
     )
     assert "TABLE" in filled
     assert "SOURCES" in filled
+
+
+def test_recall_is_counted_above_what_harmless_rows_reach() -> None:
+    heads = {Question.REQUEST: Head(frozenset({HARM}), 0.5)}
+    asks = (Question.REQUEST,)
+
+    def row(score: float, *, unsafe: bool) -> Judged:
+        return Judged("x", unsafe, "prompt", questions=asks, scores={HARM: score})
+
+    calm = [row(n / 100, unsafe=False) for n in range(101)]
+    rows = [row(score, unsafe=True) for score in (0.5, 0.97, 0.985, 0.99)]
+    assert card.recall_at(rows, calm, heads) == pytest.approx(0.5)
+    assert card.recall_at(calm, calm, heads) is None
+    assert card.recall_at(rows, [], heads) is None

@@ -10,10 +10,12 @@ intervals by bootstrap. The test sets are only reported on: nothing is chosen by
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from balustrade.data import jsonl
@@ -21,6 +23,9 @@ from balustrade.data.example import Example
 from balustrade.evals import tables
 from balustrade.evals.bootstrap import Interval
 from balustrade.evals.named import subject
+from balustrade.evals.question import Question
+from balustrade.evals.runner import Judged
+from balustrade.evals.subject import Head
 from balustrade.evals.suites import moderation
 from balustrade.evals.task import tasks
 from balustrade.shipped import HERE, Description, describe
@@ -50,17 +55,25 @@ class Measured(Struct, frozen=True):
     f1: float | None
     recall: float | None
     false_alarms: float | None
+    recall_at_2: float | None = None
+    """With each head's threshold moved until 2 % of the harmless set `CALM` are flagged by it."""
+
+
+CALM = "benign_multilingual"
+"""The set of ordinary text in many languages that `recall_at_2` is measured against."""
 
 
 def measure(name: str, bench: Path, samples: int = 1000) -> list[Measured]:
     """Judge every set of a folder with one tier."""
     judged = subject(name)
-    try:
-        done = moderation.run(
-            judged, tasks([bench]), moderation.Options(samples=samples, timed=0), _told
-        )
-    finally:
-        judged.close()
+    with TemporaryDirectory() as folder:
+        options = moderation.Options(samples=samples, timed=0, keep=Path(folder))
+        try:
+            done = moderation.run(judged, tasks([bench]), options, _told)
+        finally:
+            judged.close()
+        kept = {file.stem: _verdicts(file) for file in Path(folder).glob("*.jsonl")}
+    calm = kept.get(CALM, [])
     return [
         Measured(
             entry.name,
@@ -71,10 +84,37 @@ def measure(name: str, bench: Path, samples: int = 1000) -> list[Measured]:
             entry.figures.f1,
             entry.figures.recall,
             entry.figures.false_alarms,
+            recall_at(kept[entry.name], calm, judged.heads),
         )
         for entry in done.sets
         if entry.figures.judged
     ]
+
+
+def _verdicts(file: Path) -> list[Judged]:
+    return [msgspec.json.decode(line, type=Judged) for line in file.read_bytes().splitlines()]
+
+
+def recall_at(
+    rows: Sequence[Judged],
+    calm: Sequence[Judged],
+    heads: Mapping[Question, Head],
+    rate: float = 0.02,
+) -> float | None:
+    """Return the share of unsafe rows that score above all but `rate` of the calm ones.
+
+    None if no row is unsafe, or there are no calm ones.
+    """
+    unsafe = [row for row in rows if row.unsafe and row.questions]
+    if not unsafe or not calm:
+        return None
+    asked = {row.questions[0] for row in unsafe}
+    limits = {
+        question: float(np.quantile([heads[question].score(row.scores) for row in calm], 1 - rate))
+        for question in asked
+    }
+    found = [heads[row.questions[0]].score(row.scores) > limits[row.questions[0]] for row in unsafe]
+    return sum(found) / len(found)
 
 
 def card(known: Description, figures: Sequence[Measured], data: Sequence[Example]) -> str:
@@ -82,7 +122,7 @@ def card(known: Description, figures: Sequence[Measured], data: Sequence[Example
     table = "\n".join(
         f"| {f.name} | {f.rows} | {f.unsafe} | "
         f"{tables.with_interval(f.auprc, f.auprc_interval)} | {_shown(f.f1)} | "
-        f"{_shown(f.recall)} | {_shown(f.false_alarms)} |"
+        f"{_shown(f.recall)} | {_shown(f.false_alarms)} | {_shown(f.recall_at_2)} |"
         for f in figures
     )
     heads = "\n".join(f"| {head.name} | {head.threshold:.3f} |" for head in known.heads)
