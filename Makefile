@@ -53,7 +53,7 @@ docs: setup
 
 guard: setup
 	$(BIN)/python -m balustrade.train.encoder $(TRAINED)
-	$(BIN)/python -m balustrade.train.static $(TRAINED) --teacher true
+	$(BIN)/python -m balustrade.train.static $(TRAINED)
 	$(BIN)/python -m balustrade.train.cascade $(TRAINED)
 	$(BIN)/python -m balustrade.train.card --data $(SHARED)/data/dev --bench $(SHARED)/data/bench
 

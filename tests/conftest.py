@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from balustrade import shipped
@@ -64,7 +65,7 @@ def _encoder(folder: Path) -> Description:
 
     from balustrade.models.encoder import Encoder, Shape
     from balustrade.train import vocabulary
-    from balustrade.train.export import graph, ranges
+    from balustrade.train.export import Speech, graph, ranges
     from balustrade.train.targets import ENCODER_HEADS
 
     words = [*SAYS, *dict.fromkeys(CALM.split())]
@@ -94,10 +95,13 @@ def _encoder(folder: Path) -> Description:
                 model.query.weight[ENCODER_HEADS.index(head), number] = 1
                 model.local.weight[ENCODER_HEADS.index(head), number] = 1
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    weights["language.weight"] = torch.randn(2, WIDTH).numpy()
-    weights["language.bias"] = torch.zeros(2).numpy()
+    pieces = tokenizer.get_vocab_size()
+    speech = Speech(
+        ["aa", "bb"], np.arange(pieces, dtype=np.uint8) % 2, np.ones(pieces, np.float16)
+    )
     texts = [tokenizer.encode(text).ids for text in (CALM, *SAYS)]
-    data = graph(weights, shape, ranges(model, texts)).SerializeToString(deterministic=True)
+    limits = ranges(model, texts)
+    data = graph(weights, shape, limits, speech).SerializeToString(deterministic=True)
     (folder / "encoder.onnx").write_bytes(data)
     packed = gzip.compress(tokenizer.to_str().encode(), 9, mtime=0)
     (folder / "encoder.tokenizer.json.gz").write_bytes(packed)

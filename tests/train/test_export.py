@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from balustrade.models.encoder import GROUP, Encoder, Shape, coarse
 from balustrade.train.align import batches
-from balustrade.train.export import Range, eight_bits, four_bits, graph, ranges
+from balustrade.train.export import Range, Speech, eight_bits, four_bits, graph, ranges
 
 Floats = NDArray[np.float32]
 
@@ -74,6 +74,13 @@ def test_eight_bits_err_by_half_a_step_of_their_column(seed: int, size: float) -
     assert np.abs(rows).max() == 127
 
 
+SPEECH = Speech(
+    [f"language {number}" for number in range(LANGUAGES)],
+    np.arange(SHAPE.pieces, dtype=np.uint8) % LANGUAGES,
+    (np.arange(SHAPE.pieces) % 7 / 2).astype(np.float16),
+)
+
+
 def model(*, outlier: float = 1.0) -> Encoder:
     """Return a random encoder; one column of its states is `outlier` times as large."""
     torch.manual_seed(2)
@@ -94,10 +101,8 @@ def texts(seed: int, count: int) -> list[list[int]]:
 
 def exported(known: Encoder, limits: Mapping[str, Range]) -> bytes:
     weights = {name: value.detach().numpy() for name, value in known.state_dict().items()}
-    draw = np.random.default_rng(4)
-    weights["language.weight"] = draw.standard_normal((LANGUAGES, 96)).astype(np.float32)
-    weights["language.bias"] = np.arange(LANGUAGES, dtype=np.float32)
-    data: bytes = graph(weights, known.shape, limits).SerializeToString(deterministic=True)
+    made = graph(weights, known.shape, limits, SPEECH)
+    data: bytes = made.SerializeToString(deterministic=True)
     return data
 
 
@@ -206,10 +211,12 @@ def test_the_vector_is_the_mean_of_the_tokens_of_length_one() -> None:
     assert ((vector * exact).sum(axis=1) > 0.99).all()
 
 
-def test_the_language_is_read_from_the_vector() -> None:
-    vector, language = shipped()[2].run(["vector", "language"], feed(texts(12, 20)))
-    weight = np.random.default_rng(4).standard_normal((LANGUAGES, 96)).astype(np.float32)
-    np.testing.assert_allclose(language, vector @ weight.T + np.arange(LANGUAGES), atol=1e-4)
+def test_each_piece_votes_for_its_language() -> None:
+    tokens = texts(12, 20)
+    [language] = shipped()[2].run(["language"], feed(tokens))
+    for row, ids in zip(language, tokens, strict=True):
+        votes = np.bincount(SPEECH.language[ids], SPEECH.weight[ids].astype(float), LANGUAGES)
+        np.testing.assert_allclose(row, votes, atol=1e-3)
 
 
 def test_ranges_are_those_of_real_tokens_alone() -> None:

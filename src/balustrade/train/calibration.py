@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch.nn import functional as F  # noqa: N812
 
 from balustrade.backends.onnx import Onnx
 from balustrade.core.taxonomy import HARM, INJECTION, RESPONSE_HARM, TOXICITY
@@ -30,9 +28,9 @@ from balustrade.models.encoder import Encoder
 from balustrade.shipped.describe import Description, Head, Language
 from balustrade.text.normalise import normalise
 from balustrade.train import vocabulary
-from balustrade.train.align import encoded, vectors
+from balustrade.train.align import encoded
 from balustrade.train.corpus import Corpus, is_held_out
-from balustrade.train.export import graph, ranges
+from balustrade.train.export import Speech, graph, ranges
 from balustrade.train.manifest import manifest
 from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
 
@@ -48,6 +46,8 @@ HAZARD_AIM = 0.002
 MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
 LEVEL = 0.02
 """The rate at which the languages are brought to one height."""
+SAMPLE = 6_000
+"""Texts of each language that its pieces are counted in."""
 ENOUGH = 150
 """Harmless texts of a language from which on its own height counts for more than that of all."""
 
@@ -69,13 +69,13 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
     model.is_coarse = True
     model.eval()
     rng = np.random.default_rng(config.seed)
-    names, table, bias = languages_of(model, tokenizer, corpus, rng)
+    speech = languages_of(tokenizer, corpus, rng)
+    names = speech.names
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    weights |= {"language.weight": table, "language.bias": bias}
     some = rng.choice(len(corpus.rows), min(600, len(corpus.rows)), replace=False)
     texts = encoded(tokenizer, [corpus.rows[n].judged[:600] for n in some], 128)
     limits = ranges(model, texts)
-    data = graph(weights, model.shape, limits).SerializeToString(deterministic=True)
+    data = graph(weights, model.shape, limits, speech).SerializeToString(deterministic=True)
     (out / "encoder.onnx").write_bytes(data)
     pieces = gzip.compress(tokenizer.to_str().encode(), 9, mtime=0)
     (out / "encoder.tokenizer.json.gz").write_bytes(pieces)
@@ -116,39 +116,41 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
     return described
 
 
-def languages_of(
-    model: Encoder, tokenizer: Tokenizer, corpus: Corpus, rng: np.random.Generator
-) -> tuple[list[str], Floats, Floats]:
-    """Fit which language a text's vector is of; return names, weights and biases.
+def languages_of(tokenizer: Tokenizer, corpus: Corpus, rng: np.random.Generator) -> Speech:
+    """Count which pieces stand in which language; a text is of the language most of it is for.
 
-    Softmax regression on vectors of rows, phrases and ordinary sentences, alike in number.
+    The encoder itself was trained to forget the language, so its vectors cannot tell.
     """
     by_lang: dict[str, list[str]] = {}
     for row in corpus.rows:
-        by_lang.setdefault(row.lang, []).append(row.judged[:200])
-    names = sorted(lang for lang, texts in by_lang.items() if lang and len(texts) >= 300)
-    texts: list[str] = []
-    truth: list[int] = []
+        if row.lang and not row.source.startswith("scene-"):
+            by_lang.setdefault(row.lang, []).append(row.judged[:200])
+    for pair in corpus.pairs:
+        by_lang.setdefault(pair.lang, []).append(pair.other)
+    names = sorted(lang for lang, texts in by_lang.items() if len(texts) >= ENOUGH)
+    pieces = tokenizer.get_vocab_size()
+    share = np.zeros((len(names), pieces))
+    tests: list[tuple[int, list[int]]] = []
     for number, name in enumerate(names):
-        chosen = rng.choice(len(by_lang[name]), min(700, len(by_lang[name])), replace=False)
-        texts += [by_lang[name][n] for n in chosen]
-        truth += [number] * len(chosen)
-    found = torch.from_numpy(vectors(model, encoded(tokenizer, texts, 96)))
-    wanted = torch.tensor(truth)
-    weight = torch.zeros(len(names), found.shape[1], requires_grad=True)
-    bias = torch.zeros(len(names), requires_grad=True)
-    step_by = torch.optim.LBFGS([weight, bias], max_iter=150, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        step_by.zero_grad()
-        value = F.cross_entropy(found @ weight.T + bias, wanted) + 1e-5 * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        return value
-
-    step_by.step(closure)  # type: ignore[no-untyped-call]  # torch has no types here
-    right = ((found @ weight.T + bias).argmax(dim=1) == wanted).float().mean()
-    print(f"languages: {len(names)}, {float(right):.1%} told apart", flush=True)
-    return names, weight.detach().numpy(), bias.detach().numpy()
+        texts = by_lang[name]
+        chosen = rng.choice(len(texts), min(SAMPLE, len(texts)), replace=False)
+        tokens = encoded(tokenizer, [texts[n] for n in chosen], 96)
+        tests += [(number, ids[1:-1]) for ids in tokens[: len(tokens) // 10]]
+        counts = np.bincount(
+            [piece for ids in tokens[len(tokens) // 10 :] for piece in ids], minlength=pieces
+        )
+        share[number] = (counts + 0.01) / (counts.sum() + 0.01 * pieces)
+    language = share.argmax(axis=0)
+    rest = share.sum(axis=0) - share.max(axis=0)
+    weight = np.maximum(np.log(share.max(axis=0) / rest), 0.0).astype(np.float16)
+    speech = Speech(names, language.astype(np.uint8), weight)
+    right = [
+        np.bincount(language[ids], weight[ids], len(names)).argmax() == number
+        for number, ids in tests
+        if ids
+    ]
+    print(f"languages: {len(names)}, {np.mean(right):.1%} told apart", flush=True)
+    return speech
 
 
 def look(model: Onnx, corpus: Corpus) -> Seen:

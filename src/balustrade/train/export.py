@@ -94,6 +94,16 @@ def ranges(model: Encoder, texts: Sequence[Sequence[int]]) -> dict[str, Range]:
     return found
 
 
+class Speech(NamedTuple):
+    """What each piece says of the language it stands in."""
+
+    names: list[str]
+    language: NDArray[np.uint8]
+    """For each piece, the number of the language it is most often of."""
+    weight: NDArray[np.float16]
+    """How much likelier it is there than in the others together, a logarithm, at least zero."""
+
+
 class _Graph:
     """Nodes and constants, named as they come."""
 
@@ -157,7 +167,7 @@ class _Graph:
 
 
 def graph(
-    weights: Mapping[str, Floats], shape: Shape, limits: Mapping[str, Range]
+    weights: Mapping[str, Floats], shape: Shape, limits: Mapping[str, Range], speech: Speech
 ) -> onnx.ModelProto:
     """Return the whole model: piece numbers in, logits and a sentence vector out.
 
@@ -174,6 +184,7 @@ def graph(
     for layer in range(shape.layers):
         x = _block(_Layer(g, weights, f"blocks.{layer}.", limits, shape), x, bias)
     _answers(g, weights, x)
+    _spoken(g, speech)
     batch_time = ["batch", "time"]
     inputs = [
         helper.make_tensor_value_info("pieces", TensorProto.INT64, batch_time),
@@ -183,9 +194,7 @@ def graph(
     outputs = [
         helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", shape.heads]),
         helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", shape.width]),
-        helper.make_tensor_value_info(
-            "language", TensorProto.FLOAT, ["batch", len(weights["language.bias"])]
-        ),
+        helper.make_tensor_value_info("language", TensorProto.FLOAT, ["batch", len(speech.names)]),
     ]
     body = helper.make_graph(g.nodes, "encoder", inputs, outputs, g.constants)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
@@ -282,6 +291,19 @@ def _answers(g: _Graph, weights: Mapping[str, Floats], x: str) -> None:
     whole = g.node("Add", whole, g.constant(weights["whole.bias"]))
     g.nodes.append(helper.make_node("Add", [local, whole], ["logits"]))
     g.nodes.append(helper.make_node("LpNormalization", [mean], ["vector"], axis=-1, p=2))
-    speech = g.node("MatMul", "vector", g.constant(weights["language.weight"].T))
-    bias = g.constant(weights["language.bias"])
-    g.nodes.append(helper.make_node("Add", [speech, bias], ["language"]))
+
+
+def _spoken(g: _Graph, speech: Speech) -> None:
+    """Let each piece vote for its language."""
+    voice = g.node("Gather", g.constant(speech.language), "pieces")
+    count = g.constant(np.array(len(speech.names)))
+    off_on = g.constant(np.array([0, 1], np.float32))
+    voices = g.node("OneHot", g.node("Cast", voice, to=TensorProto.INT64), count, off_on, axis=-1)
+    weight = g.node("Gather", g.constant(speech.weight), "pieces")
+    weight = g.node("Mul", g.node("Cast", weight, to=TensorProto.FLOAT), "mask")
+    weighed = g.node("Mul", voices, g.node("Unsqueeze", weight, g.constant(np.array([2]))))
+    g.nodes.append(
+        helper.make_node(
+            "ReduceSum", [weighed, g.constant(np.array([1]))], ["language"], keepdims=0
+        )
+    )

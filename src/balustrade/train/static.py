@@ -1,10 +1,10 @@
 """The static guard: one table of n-gram weights, every head learnt at once.
 
     python -m balustrade.train.static --data ../shared/data/dev \
-        --parallel ../shared/data/parallel --out src/balustrade/shipped --teacher true
+        --parallel ../shared/data/parallel --out src/balustrade/shipped
 
 In:   labelled rows (data/example.py) whose licences permit redistribution, parallel text, phrases
-      and scenes of our own (corpus.py); with `--teacher`, the encoder that lies in `--out`.
+      and scenes of our own (corpus.py).
 Out:  static.safetensors, static.json (heads, calibration, thresholds, digest), static.manifest.json
       (digest of each data file, code revision, config), static.metrics.json.
 Time: about fifteen minutes on two CPU cores with the defaults. Same seed, same bytes.
@@ -12,10 +12,7 @@ Time: about fifteen minutes on two CPU cores with the defaults. Same seed, same 
 Logistic regression by Adam on rows that `backends/ngrams.py` hashes, as serving does. Sources are
 dealt into folds and each is scored by a table that never saw it: thresholds keep their promised
 false-alarm rate on harmless text of unknown origin, not on more of the same. The shipped table
-then learns from all sources but a held-out share of rows, which calibrates its probabilities. Of
-what a row's label does not say, the encoder's probability is learnt instead, with little weight
-(distillation: Hinton et al. 2015, arXiv 1503.02531): what the first tier lets pass, the second
-would have let pass.
+then learns from all sources but a held-out share of rows, which calibrates its probabilities.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ from balustrade.core.taxonomy import HARM, INJECTION, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.data.split import share_of
 from balustrade.evals.calibrate import platt, threshold_at
-from balustrade.shipped import Description, Head, describe
+from balustrade.shipped import Description, Head
 from balustrade.text.normalise import normalise
 from balustrade.train.corpus import Sizes, late
 from balustrade.train.corpus import load as read_corpus
@@ -60,9 +57,6 @@ class Config(Spec, frozen=True):
     data: str
     out: str
     parallel: str = ""  # a folder of parallel text; no scenes and sentences without it
-    teacher: bool = False  # whether the encoder in `out` teaches too
-    taught: Probability = 0.25  # share of the rows that it is asked about
-    heed: Probability = 0.3  # weight of what it says
     bits: Count = 18  # 2**18 rows of 19 bytes: 5 MB
     characters: Count = 2_000  # read of each text; a served window is shorter
     epochs: Count = 6
@@ -126,8 +120,6 @@ def load(config: Config) -> Corpus:
     more = late() if config.parallel else []
     pairs = [*zip(found.stems, found.rows, strict=True), *((row.source, row) for row in more)]
     known = targets([example for _, example in pairs])
-    if config.teacher:
-        known = taught([example for _, example in pairs], known, config)
     teaches = np.flatnonzero(known.weight.any(axis=1))
     examples = [pairs[row][1] for row in teaches]
     stems = np.array([pairs[row][0] for row in teaches])
@@ -142,28 +134,6 @@ def load(config: Config) -> Corpus:
         csr_matrix(answers @ sparse_rows(asked, config.bits)),
         Targets(known.truth[teaches], known.weight[teaches]),
     )
-
-
-def taught(examples: Sequence[Example], known: Targets, config: Config) -> Targets:
-    """Fill in what rows do not say by what the encoder says, for a share of the rows."""
-    from balustrade.backends.onnx import Onnx  # noqa: PLC0415 - an extra, and only if asked
-
-    teacher = Onnx("encoder", Path(config.out))
-    labels = describe("encoder", Path(config.out)).labels
-    asked = [n for n, e in enumerate(examples) if share_of(f"teach {e.id}") < config.taught]
-    texts = [normalise(examples[n].judged[:600]).text for n in asked]
-    plain = [examples[n].kind is not Kind.RESPONSE for n in asked]
-    scores = teacher.scores(texts)
-    truth, weight = known.truth.astype(np.float32), known.weight.copy()
-    for name in (HARM, INJECTION, TOXICITY):
-        head = HEADS.index(name)
-        rows = np.array(asked)[plain]
-        rows = rows[weight[rows, head] == 0]
-        place = {row: number for number, row in enumerate(asked)}
-        truth[rows, head] = scores[[place[row] for row in rows], labels.index(name)]
-        weight[rows, head] = config.heed
-    print(f"the encoder was asked about {len(asked)} rows", flush=True)
-    return Targets(truth, weight)
 
 
 def prepare(text: str, config: Config) -> str:

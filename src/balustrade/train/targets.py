@@ -54,7 +54,7 @@ class Lesson(NamedTuple):
 class Targets(NamedTuple):
     """Answers and weights of many rows, shape (rows, heads); weight 0 where nothing is known."""
 
-    truth: NDArray[np.bool_] | NDArray[np.float32]
+    truth: NDArray[np.bool_]
     weight: NDArray[np.float32]
 
 
