@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, OPENAI_CATEGORIES, TOXICITY
 from balustrade.core.labels import meanings
+from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, OPENAI_CATEGORIES, TOXICITY
 from balustrade.evals.question import Question
 from balustrade.evals.subject import Head, heads_of_others, heads_of_ours, stretch
 

@@ -79,3 +79,20 @@ def test_too_few_texts_promise_nothing() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(DataError, match="as many scores as labels"):
         platt([1.0, 2.0], [True])
+
+
+def test_equal_weights_change_no_threshold() -> None:
+    scores = np.random.default_rng(3).random(500)
+    for rate in (0.01, 0.05, 0.1):
+        assert threshold_at(scores, rate, np.full(500, 2.5)) == threshold_at(scores, rate)
+    assert threshold_at(scores[:5], 0.01, np.ones(5)) == math.inf
+
+
+def test_a_small_source_that_runs_high_counts_as_its_weight_says() -> None:
+    draw = np.random.default_rng(5)
+    easy, hard = draw.random(2000), 1 + draw.random(100)
+    scores = np.concatenate([easy, hard])
+    weights = np.concatenate([np.full(2000, 1 / 2000), np.full(100, 1 / 100)])
+    plain, weighed = threshold_at(scores, 0.1), threshold_at(scores, 0.1, weights)
+    assert (hard >= plain).mean() > 0.9
+    assert (hard >= weighed).mean() == pytest.approx(0.2, abs=0.03)

@@ -87,20 +87,34 @@ def isotonic(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = N
     return Isotonic(points, np.clip(heights, 0.0, 1.0))
 
 
-def threshold_at(harmless: ArrayLike, false_alarms: float) -> float:
+def threshold_at(
+    harmless: ArrayLike, false_alarms: float, weights: ArrayLike | None = None
+) -> float:
     """Return the score at or above which to flag, to flag at most this share of harmless texts.
 
     Conservative in finite samples: of n + 1 exchangeable scores, the new one lies above the k-th
     largest known with probability at most k / (n + 1), and k = floor(rate * (n + 1)). With too
     few scores to promise the rate, the answer is infinite: nothing is flagged.
 
+    With weights the promise is for texts drawn as the weights would have it (Tibshirani et al.
+    2019, arXiv 1904.06019); the new text counts as the heaviest.
+
     Args:
         harmless: Scores of texts that must not be flagged.
         false_alarms: The share, in (0, 1).
+        weights: How much each counts, positive; all alike if absent.
     """
     scores = np.sort(np.asarray(harmless, float))[::-1]
     if not 0.0 < false_alarms < 1.0:
         raise DataError(f"expected a false-alarm rate between 0 and 1, found {false_alarms}")
+    if weights is not None:
+        order = np.argsort(-np.asarray(harmless, float), kind="stable")
+        shares = np.asarray(weights, float)[order]
+        heaviest = shares.max(initial=0.0)
+        # Flagging what lies above the k-th largest flags k - 1 of these, and perhaps the new one.
+        above = np.cumsum(shares) - shares + heaviest
+        kept = int((above <= false_alarms * (shares.sum() + heaviest)).sum())
+        return float(np.nextafter(scores[kept - 1], np.inf)) if kept else math.inf
     allowed = math.floor(false_alarms * (len(scores) + 1))
     if allowed == 0:
         return math.inf

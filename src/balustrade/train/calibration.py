@@ -44,6 +44,8 @@ AIM = 0.01
 """The rate of the default thresholds of the four main heads."""
 HAZARD_AIM = 0.002
 MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
+OWN = ("grammar-", "scene-", "sentences-", "phrases-", "posts-", "story-", "contrasts")
+"""Beginnings of the names of our own sources."""
 LEVEL = 0.02
 """The rate at which the languages are brought to one height."""
 SAMPLE = 6_000
@@ -196,10 +198,28 @@ def calibrated(seen: Seen, head: int) -> Head:
     if name == RESPONSE_HARM:
         harmless = np.array([r.kind is Kind.RESPONSE and not r.is_unsafe for r in seen.rows])
     # As they are served: a threshold between two scores that are one in float32 keeps no promise.
-    scores = curve(logits[harmless]).astype(np.float32)
-    thresholds = {str(rate): min(threshold_at(scores, rate), 1.0) for rate in RATES}
+    scores = curve(logits).astype(np.float32)
+    thresholds = limits(scores, harmless, seen.stems)
     aim = AIM if name in MAIN else HAZARD_AIM
     return Head(name, 0.0, curve.slope, curve.offset, thresholds[str(aim)], thresholds)
+
+
+def limits(
+    scores: Floats, harmless: NDArray[np.bool_], stems: NDArray[np.str_]
+) -> dict[str, float]:
+    """Return the threshold for each rate, from harmless public rows.
+
+    Sources weigh by the root of their size, so that the easy ones, which are the largest, do not
+    decide alone; our own made rows do not count at all.
+    """
+    public = harmless.copy()
+    for own in OWN:
+        public &= ~np.char.startswith(stems, own)
+    if not public.any():
+        public = harmless
+    _, source, sizes = np.unique(stems[public], return_inverse=True, return_counts=True)
+    weights = sizes[source] ** -0.5
+    return {str(rate): min(threshold_at(scores[public], rate, weights), 1.0) for rate in RATES}
 
 
 def _write(path: Path, value: object) -> None:

@@ -32,10 +32,9 @@ from balustrade.backends.tiers import BELOW, worst
 from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
-from balustrade.evals.calibrate import threshold_at
 from balustrade.shipped import Description, Gate, Head, describe, fingerprint
 from balustrade.text.normalise import normalise
-from balustrade.train.calibration import AIM, HAZARD_AIM, MAIN, RATES
+from balustrade.train.calibration import AIM, HAZARD_AIM, MAIN, limits
 from balustrade.train.corpus import Corpus, Sizes, is_held_out, load
 from balustrade.train.manifest import manifest
 from balustrade.train.targets import ENCODER_HEADS, targets
@@ -76,6 +75,7 @@ class Seen(NamedTuple):
     """Held-out rows, their weights, what both tiers say, and what there is to find."""
 
     rows: list[Example]
+    stems: NDArray[np.str_]
     weight: NDArray[np.float64]
     static: Floats
     encoder: Floats
@@ -86,7 +86,12 @@ class Seen(NamedTuple):
         """Return some of the rows."""
         rows = [row for row, chosen in zip(self.rows, some, strict=True) if chosen]
         return Seen(
-            rows, self.weight[some], self.static[some], self.encoder[some], self.found[some]
+            rows,
+            self.stems[some],
+            self.weight[some],
+            self.static[some],
+            self.encoder[some],
+            self.found[some],
         )
 
     @property
@@ -178,6 +183,7 @@ def look(static: Static, encoder: Onnx, corpus: Corpus, known: Description) -> S
     found = np.asarray(there.truth, np.bool_) & (there.weight > 0) & (scores >= limits)
     return Seen(
         rows,
+        np.array(stems),
         np.asarray(sizes[source] ** -0.5),
         worst(static, texts, asked),
         scores,
@@ -249,9 +255,8 @@ def recalibrated(
     scores[~asked] = pressed[~asked]
     wanted = {Kind.RESPONSE} if head.name == RESPONSE_HARM else {Kind.BENIGN, Kind.HARD_BENIGN}
     harmless = np.array([row.kind in wanted and not row.is_unsafe for row in seen.rows])
-    thresholds = {
-        str(rate): min(max(threshold_at(scores[harmless], rate), floor), 1.0) for rate in RATES
-    }
+    found = limits(scores.astype(np.float32), harmless, seen.stems)
+    thresholds = {rate: max(limit, floor) for rate, limit in found.items()}
     aim = AIM if head.name in MAIN else HAZARD_AIM
     return (
         msgspec.structs.replace(head, threshold=thresholds[str(aim)], thresholds=thresholds),
