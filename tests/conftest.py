@@ -95,10 +95,8 @@ def _encoder(folder: Path) -> Description:
                 model.query.weight[ENCODER_HEADS.index(head), number] = 1
                 model.local.weight[ENCODER_HEADS.index(head), number] = 1
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    pieces = tokenizer.get_vocab_size()
-    speech = Speech(
-        ["aa", "bb"], np.arange(pieces, dtype=np.uint8) % 2, np.ones(pieces, np.float16)
-    )
+    size = tokenizer.get_vocab_size()
+    speech = Speech(["aa", "bb"], np.arange(size, dtype=np.uint8) % 2, np.ones(size, np.float16))
     texts = [tokenizer.encode(text).ids for text in (CALM, *SAYS)]
     limits = ranges(model, texts)
     data = graph(weights, shape, limits, speech).SerializeToString(deterministic=True)

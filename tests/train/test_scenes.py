@@ -83,6 +83,7 @@ def test_stock_keeps_short_rows_of_the_right_kinds_by_language() -> None:
         {"en": ["how to kill a process"]},
         {"en": ["you are all such fools"]},
         {"de": ["Ein Satz."], "en": ["An English sentence of some length."]},
+        {"en": ["you are all so kind to me"]},
     )
 
 
