@@ -129,7 +129,7 @@ def test_an_explained_check_shows_the_words_that_carried_it_and_what_is_like_it(
     done = balustrade("check", "--explain", ATTACK)
     said = done.stdout.decode()
     assert done.returncode == 2
-    assert "what speaks for injection (1.000 of model 'static')" in said
+    assert "what speaks for injection (1.000 of model 'cascade')" in said
     [listed] = [part for part in said.split("\n\n") if part.startswith("what speaks")]
     assert {"instructions", "Ignore"} <= set(listed.split())
     [near] = [part for part in said.split("\n\n") if part.startswith("nearest known")]
@@ -145,7 +145,7 @@ def test_an_explanation_in_json_has_spans_weights_and_examples(balustrade: Run) 
     heaviest = found["words"][0]
     assert list(heaviest) == ["span", "weight", "share"]
     assert ATTACK[heaviest["span"]["start"] : heaviest["span"]["end"]] in ATTACK.split()
-    assert found["near"]["by"] == "scores"
+    assert found["near"]["by"] == "meaning"
     assert len(found["near"]["examples"]) == 3
     plain = json.loads(balustrade("check", "--json", ATTACK).stdout)
     assert "explanation" not in plain
