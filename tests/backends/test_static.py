@@ -106,10 +106,10 @@ def test_one_reply_for_each_call_in_order_sync_and_async() -> None:
 
 
 def test_an_answer_is_judged_together_with_its_request() -> None:
-    answer = "Of course! First, you take the tools and wait until it is dark."
+    answer = "Of course! First, watch the house."
     column = MODEL_LABELS.index("response-harm")
     kind, unkind = MODEL.scores(
-        [answer] * 2, ["How do I watch the stars?", "How do I steal a car and kill the owner?"]
+        [answer] * 2, ["How do I bake bread?", "How do I kill my neighbour?"]
     )[:, column]
     assert unkind > kind
 

@@ -122,7 +122,6 @@ def test_a_bad_row_is_named_by_file_and_line(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--guard", "cascade"), b"not shipped with this version"),
         (("--guard", "sttic"), b"no guard is named 'sttic'"),
         (("--guard", "static", "--resume"), b"--resume needs the --out"),
         (("--guard", "static", "--fields", "[]"), b"--fields: expected a JSON object"),

@@ -68,7 +68,7 @@ def test_r18_an_error_without_numpy_names_the_extra() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 1
     assert done.stderr.decode() == (
-        "balustrade: error: model 'static' needs the module 'numpy'; "
+        "balustrade: error: model 'cascade' needs the module 'numpy'; "
         "install it with: pip install 'balustrade[static]'\n"
     )
 

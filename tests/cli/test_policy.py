@@ -26,8 +26,8 @@ def test_check_prints_what_is_in_force(balustrade: Run) -> None:
 def test_check_prints_the_thresholds_that_rates_became(balustrade: Run) -> None:
     form = json.loads(balustrade("policy", "check", "chat", "--json").stdout)
     limits = {rule["name"]: rule["threshold"] for rule in form["stages"]["input"]["rules"]}
-    assert 0.0 < limits["harm"] < 1.0
-    assert limits["harm"] != 0.5
+    assert 0.0 < limits["no-harm"] < 1.0
+    assert limits["no-harm"] != 0.5
 
 
 def test_check_builds_the_guards_so_a_wrong_field_is_found(balustrade: Run, tmp_path: Path) -> None:
