@@ -103,7 +103,7 @@ def test_the_gravest_decision_is_explained_where_it_is_asked_for(
     assert [each["explanation"] for each in plain["decisions"]] == [None, None]
     assert second["explanation"] is None
     found = first["explanation"]
-    assert (found["category"], found["model"], found["error"]) == ("injection", "static", "")
+    assert (found["category"], found["model"], found["error"]) == ("injection", "cascade", "")
     heaviest = found["words"][0]["span"]
     assert ATTACK[heaviest["start"] : heaviest["end"]] in {"instructions", "Ignore", "prompt"}
     assert [each["label"] for each in found["near"]["examples"]] == ["unsafe"] * 3

@@ -85,7 +85,7 @@ def test_a_finding_that_fired_is_explained_before_a_surer_one_that_did_not() -> 
 
 
 def test_if_no_rule_fired_the_surest_finding_that_a_rule_asks_for_is_explained() -> None:
-    found = explained(Content.of("hello there"))
+    found = explained(Content.of("Read the rules again, please."))
     assert found.category == "injection"
     assert found.score < 0.8
 
