@@ -27,7 +27,7 @@ from balustrade.shipped import describe
 from balustrade.train import encoder, vocabulary
 from balustrade.train.align import batches, optimiser, warm
 from balustrade.train.augment import Augment, lexicon
-from balustrade.train.corpus import Corpus, is_held_out
+from balustrade.train.corpus import Corpus, is_held_out, late
 from balustrade.train.encoder import Config, Row
 from balustrade.train.parallel import Pair
 from balustrade.train.targets import ENCODER_HEADS, targets
@@ -145,7 +145,7 @@ def begun(finished: Run) -> tuple[Corpus, Tokenizer, Encoder]:
 
 def one_pool(corpus: Corpus, tokenizer: Tokenizer, model: Encoder, config: Config) -> Any:
     """Do what the recipe does before its first checkpoint; return what it would keep."""
-    rows, stems = encoder.prepared(corpus)
+    rows, stems = encoder.prepared(corpus, late())
     chance = encoder.draws(stems, config.flatten)
     rng = Random()
     say = Augment(lexicon(corpus.pairs), rng)
@@ -154,7 +154,7 @@ def one_pool(corpus: Corpus, tokenizer: Tokenizer, model: Encoder, config: Confi
     draw = np.random.default_rng((config.seed, 0))
     rng.seed(f"{config.seed}-0")
     some = [rows[n] for n in draw.choice(len(rows), encoder.POOL, p=chance)]
-    ready = list(batches(*encoder.read(tokenizer, some, say, rng)))
+    ready = list(batches(*encoder.read(tokenizer, some, say, rng), encoder.BATCH))
     rng.shuffle(ready)
     done = 0
     for batch in ready:

@@ -82,8 +82,10 @@ def stories(known: Stock, count: int, seed: int) -> list[Example]:
     """Return `count` rows of each rule in which one sentence of a long text is what matters.
 
     Long text in most languages is rare among labelled rows and harmful where there is any: without
-    these, length itself would look like harm.
+    these, length itself would look like harm. Without ordinary sentences there are none.
     """
+    if "en" not in known.sentences:
+        return []
     scene = _Scene(known, Random(seed))
     rules: dict[str, Callable[[], Example]] = {
         "abuse": scene.story_of_abuse,
