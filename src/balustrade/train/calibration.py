@@ -26,12 +26,11 @@ from balustrade.data.example import Example, Kind
 from balustrade.evals.calibrate import platt, threshold_at
 from balustrade.models.encoder import Encoder
 from balustrade.shipped.describe import Description, Head, Language
-from balustrade.text.normalise import normalise
 from balustrade.train import vocabulary
 from balustrade.train.align import encoded
-from balustrade.train.corpus import Corpus, is_held_out
+from balustrade.train.corpus import Corpus, held_out
 from balustrade.train.export import Speech, graph, ranges
-from balustrade.train.manifest import manifest
+from balustrade.train.manifest import manifest, write_json
 from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
         end=vocabulary.SEP,
         languages=tuple(Language(name, zero) for name in names),
     )
-    _write(out / "encoder.json", described)
+    write_json(out / "encoder.json", described)
     seen = look(Onnx("encoder", out), corpus)
     offsets = np.round(heights(seen, len(names)), 4)
     moved = seen._replace(logits=seen.logits + offsets[seen.speech])
@@ -113,8 +112,8 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
             for name, row in zip(names, offsets, strict=True)
         ),
     )
-    _write(out / "encoder.json", described)
-    _write(out / "encoder.manifest.json", manifest(config, Path(config.data)))
+    write_json(out / "encoder.json", described)
+    write_json(out / "encoder.manifest.json", manifest(config, Path(config.data)))
     return described
 
 
@@ -157,15 +156,12 @@ def languages_of(tokenizer: Tokenizer, corpus: Corpus, rng: np.random.Generator)
 
 def look(model: Onnx, corpus: Corpus) -> Seen:
     """Ask the shipped graph about every row that was held out."""
-    held = [number for number, row in enumerate(corpus.rows) if is_held_out(row)]
-    rows = [corpus.rows[number] for number in held]
-    texts = [normalise(row.judged[:1_500]).text for row in rows]
-    asked = [normalise(row.text[:1_500]).text if row.kind is Kind.RESPONSE else "" for row in rows]
+    rows, stems, texts, asked = held_out(corpus)
     logits, speech = model.raw(texts, asked)
     ordinary = {Kind.BENIGN, Kind.HARD_BENIGN}
     return Seen(
         rows,
-        np.array([corpus.stems[number] for number in held]),
+        np.array(stems),
         logits,
         speech,
         np.array([row.kind in ordinary and not row.is_unsafe for row in rows]),
@@ -220,7 +216,3 @@ def limits(
     _, source, sizes = np.unique(stems[public], return_inverse=True, return_counts=True)
     weights = sizes[source] ** -0.5
     return {str(rate): min(threshold_at(scores[public], rate, weights), 1.0) for rate in RATES}
-
-
-def _write(path: Path, value: object) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")

@@ -33,10 +33,9 @@ from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.shipped import Description, Gate, Head, describe, fingerprint
-from balustrade.text.normalise import normalise
 from balustrade.train.calibration import AIM, HAZARD_AIM, MAIN, limits
-from balustrade.train.corpus import Corpus, Sizes, is_held_out, load
-from balustrade.train.manifest import manifest
+from balustrade.train.corpus import Corpus, Sizes, held_out, load
+from balustrade.train.manifest import manifest, write_json
 from balustrade.train.targets import ENCODER_HEADS, targets
 
 Floats = NDArray[np.float32]
@@ -45,8 +44,6 @@ Weight: TypeAlias = NDArray[np.float64]
 REQUEST = (HARM, INJECTION, TOXICITY)
 ANSWER = (RESPONSE_HARM,)
 """What decides whether a text is clear: one that answers nothing, and an answer."""
-CHARACTERS = 1_500
-"""Read of each text, as for the encoder's own calibration."""
 LEVELS = 64
 """Limits that are tried for each head."""
 TIE = 1e-4
@@ -115,7 +112,7 @@ def main(config: Config) -> Description:
     corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
     static, encoder = Static("static", out), Onnx("encoder", out)
     found = fit(static, encoder, corpus, out, share=config.asked)
-    _write(out / "cascade.manifest.json", manifest(config, Path(config.data)))
+    write_json(out / "cascade.manifest.json", manifest(config, Path(config.data)))
     return found
 
 
@@ -162,19 +159,13 @@ def fit(
         known.false_alarms,
         gate=msgspec.structs.replace(gate, floors=floors),
     )
-    _write(out / "cascade.json", made)
+    write_json(out / "cascade.json", made)
     return made
 
 
 def look(static: Static, encoder: Onnx, corpus: Corpus, known: Description) -> Seen:
     """Ask both tiers about every row that was held out."""
-    held = [number for number, row in enumerate(corpus.rows) if is_held_out(row)]
-    rows = [corpus.rows[number] for number in held]
-    texts = [normalise(row.judged[:CHARACTERS]).text for row in rows]
-    asked = [
-        normalise(row.text[:CHARACTERS]).text if row.kind is Kind.RESPONSE else "" for row in rows
-    ]
-    stems = [corpus.stems[number] for number in held]
+    rows, stems, texts, asked = held_out(corpus)
     _, source, sizes = np.unique(stems, return_inverse=True, return_counts=True)
     scores = encoder.scores(texts, asked)
     main_heads = [known.labels.index(name) for name in (*REQUEST, *ANSWER)]
@@ -266,10 +257,6 @@ def recalibrated(
 
 def _share(some: NDArray[np.bool_], weight: Weight) -> float:
     return round(float(weight[some].sum() / max(float(weight.sum()), 1e-12)), 4)
-
-
-def _write(path: Path, value: object) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
 def _config() -> Config:

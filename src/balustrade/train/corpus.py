@@ -10,6 +10,7 @@ from typing import NamedTuple
 from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.data.split import share_of
+from balustrade.text.normalise import normalise
 from balustrade.train import grammar, languages, parallel, posts, scenes
 from balustrade.train.excluded import excluded
 from balustrade.train.parallel import Pair
@@ -129,6 +130,36 @@ def is_held_out(row: Example) -> bool:
     if row.source.startswith("phrases-"):
         return False
     return share_of(row.text + row.response) < HELD_OUT
+
+
+CHARACTERS = 1_500
+"""Read of each held-out text."""
+
+
+class Held(NamedTuple):
+    """Rows that were held out, their sources, and what a guard reads of them."""
+
+    rows: list[Example]
+    stems: list[str]
+    texts: list[str]
+    asked: list[str]
+    """The request, where the row is an answer to it."""
+
+
+def held_out(corpus: Corpus) -> Held:
+    """Return the rows that calibrate, as a guard would have them read."""
+    both = zip(corpus.rows, corpus.stems, strict=True)
+    kept = [(row, stem) for row, stem in both if is_held_out(row)]
+    rows = [row for row, _ in kept]
+    return Held(
+        rows,
+        [stem for _, stem in kept],
+        [normalise(row.judged[:CHARACTERS]).text for row in rows],
+        [
+            normalise(row.text[:CHARACTERS]).text if row.kind is Kind.RESPONSE else ""
+            for row in rows
+        ],
+    )
 
 
 def sentences(pairs: Sequence[Pair], count: int, seed: int) -> list[Example]:

@@ -333,10 +333,9 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
     """Train all heads at once on rows drawn from balanced sources."""
     rows, stems = prepared(corpus, late(), config.without)
     chance = draws(stems, config.flatten)
-    long, long_stems = prepared(
-        corpus, [*late(), *stories(corpus, config.stories, config.seed)], config.without
-    )
-    long_chance = draws(long_stems, config.flatten)
+    told = stories(corpus, config.stories, config.seed)
+    more, more_stems = prepared(Corpus([], [], []), told, config.without)
+    long, long_chance = rows + more, draws(stems + more_stems, config.flatten)
     rng = Random(config.seed)
     say = Augment(lexicon(corpus.pairs), rng, switch=config.switch)
     own = languages.pairs(config.seed)

@@ -46,6 +46,11 @@ def manifest(config: Spec, data: Path) -> dict[str, Any]:
     return found
 
 
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON, the same bytes for the same value."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
 def digests(folder: Path, patterns: Sequence[str]) -> dict[str, str]:
     """Return the SHA-256 of each file below a folder that fits a pattern, by its relative path."""
     files = sorted({file for pattern in patterns for file in folder.glob(pattern)})

@@ -39,7 +39,7 @@ from balustrade.shipped import Description, Head
 from balustrade.text.normalise import normalise
 from balustrade.train.corpus import Sizes, late
 from balustrade.train.corpus import load as read_corpus
-from balustrade.train.manifest import manifest
+from balustrade.train.manifest import manifest, write_json
 from balustrade.train.rows import sparse_rows
 from balustrade.train.targets import HEADS, Targets, balance, targets
 
@@ -270,13 +270,9 @@ def write(
         columns=(*HEADS, "context"),
         scales=tuple(float(scale) for scale in scales),
     )
-    _write(out / "static.json", description)
-    _write(out / "static.manifest.json", manifest(config, Path(config.data)))
+    write_json(out / "static.json", description)
+    write_json(out / "static.manifest.json", manifest(config, Path(config.data)))
     return description
-
-
-def _write(path: Path, value: object) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
 def _config() -> Config:
