@@ -83,6 +83,7 @@ def build(
         wanted: Words of other languages that get a piece of their own, whatever their count.
         size: How many pieces.
     """
+    wanted = {*wanted}
     scores = english_pieces(base, english, size.english)
     room = size.total - len(SPECIAL) - len(BYTES)
     trained = _trained(others, room - len(scores), wanted)
@@ -92,6 +93,7 @@ def build(
         elif len(scores) < room:
             scores[piece] = score
     lowest = min(scores.values())
+    _raise_above_splits(scores, wanted)
     pieces = [(name, 0.0) for name in SPECIAL]
     pieces += [(name, lowest - 10.0) for name in BYTES]
     pieces += sorted(scores.items(), key=lambda item: (-item[1], item[0]))
@@ -150,6 +152,30 @@ def _trained(
     first = words | {token for token in share if len(token.strip(START)) == 1}
     ranked = sorted(found, key=lambda token: (token not in first, -share.get(token, 0.0), token))
     return {token: math.log(max(share.get(token, 0.0), least)) for token in ranked}
+
+
+def _raise_above_splits(scores: dict[str, float], words: Iterable[str]) -> None:
+    """Make each word that has a piece likelier than the best way to cut it into others.
+
+    Short words first: a part of a long one may have been raised itself.
+    """
+    for word in sorted({*words} & scores.keys(), key=lambda word: (len(word), word)):
+        scores[word] = max(scores[word], _best_split(word, scores) + MARGIN)
+
+
+MARGIN = 0.01
+"""Log-probability by which a wanted word is likelier than its parts together."""
+
+
+def _best_split(word: str, scores: Mapping[str, float]) -> float:
+    """Return the log-probability of the likeliest way to cut a word in two pieces or more."""
+    best = [0.0] + [-math.inf] * len(word)
+    for end in range(1, len(word) + 1):
+        for start in range(end):
+            score = scores.get(word[start:end])
+            if score is not None and (start, end) != (0, len(word)):
+                best[end] = max(best[end], best[start] + score)
+    return best[-1]
 
 
 class Base(NamedTuple):
