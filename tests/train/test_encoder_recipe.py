@@ -94,7 +94,6 @@ def finished(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
         scenes=20,
         sentences=20,
         stories=20,
-        stories_from=0.0,
     )
     encoder.main(config)
     return Run(config, root)

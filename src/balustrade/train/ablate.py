@@ -33,12 +33,11 @@ from balustrade.models.encoder import Encoder
 from balustrade.text.normalise import normalise
 from balustrade.train.agreement import CHARACTERS, JUDGE, judged
 from balustrade.train.align import encoded
-from balustrade.train.corpus import Corpus, Sizes, load
+from balustrade.train.corpus import OWN, Corpus, Sizes, load
 from balustrade.train.encoder import WINDOW, Config, base_folder, begin, teach
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.vocabulary import SPECIAL, renamed
 
-OWN = ("phrases-", "posts-", "contrasts", "scene-", "sentences-", "grammar-")
 ROWS = 400
 """Rows of each set."""
 GROUPS = {

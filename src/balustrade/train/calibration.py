@@ -28,7 +28,7 @@ from balustrade.models.encoder import Encoder
 from balustrade.shipped.describe import Description, Head, Language
 from balustrade.train import vocabulary
 from balustrade.train.align import encoded
-from balustrade.train.corpus import Corpus, held_out
+from balustrade.train.corpus import OWN, Corpus, held_out
 from balustrade.train.export import Speech, graph, ranges
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
@@ -43,8 +43,6 @@ AIM = 0.01
 """The rate of the default thresholds of the four main heads."""
 HAZARD_AIM = 0.002
 MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
-OWN = ("grammar-", "scene-", "sentences-", "phrases-", "posts-", "story-", "contrasts")
-"""Beginnings of the names of our own sources."""
 LEVEL = 0.02
 """The rate at which the languages are brought to one height."""
 SAMPLE = 6_000

@@ -11,7 +11,7 @@ from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.data.split import share_of
 from balustrade.text.normalise import normalise
-from balustrade.train import grammar, languages, parallel, posts, scenes
+from balustrade.train import asks, grammar, languages, parallel, posts, prose, scenes, tasks
 from balustrade.train.excluded import excluded
 from balustrade.train.parallel import Pair
 
@@ -81,7 +81,13 @@ def _public(data: Path, sizes: Sizes) -> Corpus:
 
 def late() -> list[Example]:
     """Return rows that teach but do not shape the vocabulary, so that adding some keeps it."""
-    rows = [*posts.examples(), *_contrasts()]
+    rows = [
+        *posts.examples(),
+        *_contrasts(),
+        *tasks.examples(),
+        *prose.examples(),
+        *asks.examples(),
+    ]
     return [row for row in rows if row.id not in excluded()]
 
 
@@ -98,29 +104,34 @@ def stories(corpus: Corpus, count: int, seed: int) -> list[Example]:
 
 STORIES = 6_000
 """Stories of each rule that the encoder learns from."""
-MADE = ("scene-", "grammar-", "sentence-")
+MADE = ("scene-", "grammar-", "sentence-", "prose-")
 """Beginnings of the IDs of rows that were made from others."""
 
 
 def _contrasts() -> list[Example]:
-    """Return requests and their harmless twins: lines of label, hazard and text."""
-    lines = Path(__file__).with_name("contrasts.tsv").read_text(encoding="utf-8").splitlines()
+    """Return requests and their harmless twins: lines of label, hazard and text by language."""
     return [
         Example(
-            f"contrast-{number}",
+            f"contrast-{file.stem}-{number}",
             text,
             "unsafe" if label == "unsafe" else "safe",
             Kind.PROMPT if label == "unsafe" else Kind.HARD_BENIGN,
             hazards=(hazard,) if hazard != "-" else (),
-            lang="en",
-            source="contrasts",
+            lang=file.stem,
+            source=f"contrasts-{file.stem}",
             licence=languages.LICENCE,
         )
-        for number, line in enumerate(lines, 1)
+        for file in sorted(Path(__file__).with_name("contrasts").glob("*.tsv"))
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
         for label, hazard, text in [line.split("\t", 2)]
     ]
 
 
+OWN = (
+    "phrases-", "posts-", "contrasts-", "tasks-", "prose-", "asks-", "scene-", "story-",
+    "sentences-", "grammar-",
+)  # fmt: skip
+"""Beginnings of the names of our own sources: harmless text of theirs sets no threshold."""
 HELD_OUT = 0.05
 """Share of the rows that calibrate and never train."""
 

@@ -79,7 +79,7 @@ class Config(Spec, frozen=True):
     pairs: Count = 180_000  # of parallel text, seen once
     switched: Count = 50_000  # English rows that are aligned with words of other languages in them
     align_rate: Positive = 5e-4
-    tokens: Count = 7_000_000  # of labelled text, padding included
+    tokens: Count = 15_000_000  # of labelled text, padding included
     rate: Positive = 2.5e-4
     heads_rate: Positive = 2e-3
     flatten: Positive = 0.5  # a source of n rows is drawn from n ** (1 - flatten) times
@@ -88,7 +88,6 @@ class Config(Spec, frozen=True):
     scenes: Count = 4_000  # of each rule of the scenes
     sentences: Count = 700  # ordinary sentences of each language, as harmless rows
     stories: Count = STORIES  # long texts of each rule in which one sentence matters
-    stories_from: Probability = 0.488  # of the tokens: short texts first
     without: tuple[str, ...] = ()  # beginnings of the names of sources that are left out
     agree: int = 6  # every so many batches, one of parallel text; 0 for none
     seed: int = 0
@@ -285,8 +284,16 @@ BOOSTS = {
     "phrases-en": 1.5,
     "phrases-": 0.9,
     "posts-": 0.5,
-    "contrasts": 5.0,
-    "story-": 3.0,
+    "contrasts-en": 5.0,
+    "contrasts-": 2.5,
+    "story-": 1.5,
+    "tasks-en": 1.5,
+    "tasks-zh": 2.5,
+    "tasks-": 1.0,
+    "prose-safe-en": 2.0,
+    "prose-unsafe-en": 2.0,
+    "prose-": 0.8,
+    "asks-": 1.5,
     "sentences-": 0.5,
     "scene-": 1.2,
     "xquad": 1.8,
@@ -305,16 +312,19 @@ BOOSTS = {
     "trustllm": 2.0,
     "navirocker": 1.5,
     "harmful_instructions": 1.5,
-    "cvalues": 1.5,
-    "jade_responses": 1.5,
-    "aisafetylab": 2.0,
+    "cvalues": 2.0,
+    "jade_responses": 2.5,
+    "aisafetylab": 3.5,
+    "benign_responses": 1.5,
     "arena_hard": 2.0,
     "ifeval": 1.5,
     "oasst": 2.0,
     "gpteacher": 1.5,
     "pii": 0.3,
     "sms": 0.5,
-    "davidson": 0.7,
+    "davidson": 1.3,
+    "paradetox": 2.0,
+    "toxic_spans": 1.3,
 }
 """How much more or less often a source is drawn from than its size alone would have it."""
 
@@ -331,11 +341,9 @@ def draws(stems: Sequence[str], flatten: float) -> NDArray[np.float64]:
 
 def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -> None:
     """Train all heads at once on rows drawn from balanced sources."""
-    rows, stems = prepared(corpus, late(), config.without)
-    chance = draws(stems, config.flatten)
     told = stories(corpus, config.stories, config.seed)
-    more, more_stems = prepared(Corpus([], [], []), told, config.without)
-    long, long_chance = rows + more, draws(stems + more_stems, config.flatten)
+    rows, stems = prepared(corpus, [*late(), *told], config.without)
+    chance = draws(stems, config.flatten)
     rng = Random(config.seed)
     say = Augment(lexicon(corpus.pairs), rng, switch=config.switch)
     own = languages.pairs(config.seed)
@@ -348,10 +356,7 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
     while done < config.tokens:
         draw = np.random.default_rng((config.seed, done))
         rng.seed(f"{config.seed}-{done}")
-        if done < config.stories_from * config.tokens:
-            some = [rows[n] for n in draw.choice(len(rows), POOL, p=chance)]
-        else:
-            some = [long[n] for n in draw.choice(len(long), POOL, p=long_chance)]
+        some = [rows[n] for n in draw.choice(len(rows), POOL, p=chance)]
         ready = list(batches(*read(tokenizer, some, say, rng), BATCH))
         rng.shuffle(ready)
         for batch in ready:

@@ -91,6 +91,8 @@ def stories(known: Stock, count: int, seed: int) -> list[Example]:
         "abuse": scene.story_of_abuse,
         "request": scene.story_of_request,
         "twin": scene.story_of_nothing,
+        "thread": lambda: scene.thread(harmful=True),
+        "thread-twin": lambda: scene.thread(harmful=False),
     }
     found: dict[str, Example] = {}
     for rule, make in rules.items():
@@ -244,6 +246,17 @@ class _Scene:
         pool = self.known.harmless if self.rng.random() < 0.5 else self.known.fair
         lang, text = self._of(self._told(pool), 0.2)
         return Example("", self._story(lang, text), "safe", Kind.HARD_BENIGN, lang=lang)
+
+    def thread(self, *, harmful: bool) -> Example:
+        """Several fair posts, and an abusive one among them or none."""
+        both = {lang: fair for lang, fair in self.known.fair.items() if lang in self.known.abuse}
+        lang, _ = self._of(both, 0.4)
+        lines = self.rng.choices(both[lang], k=self.rng.choice([2, 3, 4, 6]))
+        if harmful:
+            abuse = self.rng.choice(self.known.abuse[lang])
+            lines[self.rng.randrange(len(lines))] = abuse
+        text = self.rng.choice([" ", "\n", "\n\n"]).join(lines)
+        return Example("", text, "unsafe" if harmful else "safe", Kind.TOXICITY, lang=lang)
 
     def _told(self, texts: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the texts of languages that there are ordinary sentences of."""

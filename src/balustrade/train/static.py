@@ -37,7 +37,7 @@ from balustrade.data.split import share_of
 from balustrade.evals.calibrate import platt, threshold_at
 from balustrade.shipped import Description, Head
 from balustrade.text.normalise import normalise
-from balustrade.train.corpus import Sizes, late
+from balustrade.train.corpus import OWN, Sizes, late
 from balustrade.train.corpus import load as read_corpus
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.rows import sparse_rows
@@ -46,8 +46,6 @@ from balustrade.train.targets import HEADS, Targets, balance, targets
 Floats = NDArray[np.float32]
 
 ANSWER, CONTEXT = HEADS.index(RESPONSE_HARM), len(HEADS)
-OWN = ("grammar-", "scene-", "phrases-", "posts-", "contrasts")
-"""Beginnings of the names of our own sources: harmless text of theirs sets no threshold."""
 MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
 
 

@@ -102,17 +102,16 @@ def _harmful(example: Example) -> Iterator[Lesson]:
 def _ordinary() -> Iterator[Lesson]:
     yield Lesson(HARM, False)
     yield Lesson(INJECTION, False)
-    yield Lesson(TOXICITY, False, 0.3)
+    yield Lesson(TOXICITY, False, 0.7)
     yield from (Lesson(name, False) for name in _CODES.values())
 
 
 def _post(example: Example) -> Iterator[Lesson]:
     yield Lesson(TOXICITY, example.is_unsafe)
-    yield Lesson(HARM, example.is_unsafe, 0.3)
+    yield Lesson(HARM, example.is_unsafe, 0.7)
     yield Lesson(INJECTION, False, 0.2)
-    hateful = "S10" in example.hazards
-    if hateful or not example.is_unsafe:
-        yield Lesson(NAME_OF["S10"], hateful, 0.5)
+    for code in example.hazards if example.is_unsafe else ("S10",):
+        yield Lesson(NAME_OF[code], example.is_unsafe, 0.5)
 
 
 def _refusing(example: Example) -> Iterator[Lesson]:
