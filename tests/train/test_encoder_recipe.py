@@ -24,13 +24,14 @@ from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.models.encoder import Encoder, Shape
 from balustrade.shipped import describe
-from balustrade.train import encoder, vocabulary
+from balustrade.train import encoder, teaching, vocabulary
 from balustrade.train.align import batches, optimiser, warm
 from balustrade.train.augment import Augment, lexicon
 from balustrade.train.corpus import Corpus, is_held_out, late
-from balustrade.train.encoder import Config, Row
+from balustrade.train.encoder import Config
 from balustrade.train.parallel import Pair
 from balustrade.train.targets import ENCODER_HEADS, targets
+from balustrade.train.teaching import Row
 
 Tongue = Any
 Floats = NDArray[np.float32]
@@ -144,8 +145,8 @@ def begun(finished: Run) -> tuple[Corpus, Tokenizer, Encoder]:
 
 def one_pool(corpus: Corpus, tokenizer: Tokenizer, model: Encoder, config: Config) -> Any:
     """Do what the recipe does before its first checkpoint; return what it would keep."""
-    rows, stems = encoder.prepared(corpus, late())
-    chance = encoder.draws(stems, config.flatten)
+    rows, stems = teaching.prepared(corpus, late())
+    chance = teaching.draws(stems, config.flatten)
     rng = Random()
     say = Augment(lexicon(corpus.pairs), rng)
     model.is_coarse = True
@@ -153,7 +154,7 @@ def one_pool(corpus: Corpus, tokenizer: Tokenizer, model: Encoder, config: Confi
     draw = np.random.default_rng((config.seed, 0))
     rng.seed(f"{config.seed}-0")
     some = [rows[n] for n in draw.choice(len(rows), encoder.POOL, p=chance)]
-    ready = list(batches(*encoder.read(tokenizer, some, say, rng), encoder.BATCH))
+    ready = list(batches(*teaching.read(tokenizer, some, say, rng), encoder.BATCH))
     rng.shuffle(ready)
     done = 0
     for batch in ready:
@@ -245,7 +246,7 @@ def small(base_folder: Path, tongue: Tongue) -> Small:
     tokenizer = vocabulary.build(base, texts, others, wanted, vocabulary.Size(400, 1_000))
     known = targets(examples, ENCODER_HEADS)
     rows = [
-        encoder.row_of(row, known._replace(truth=truth, weight=weight))
+        teaching.row_of(row, known._replace(truth=truth, weight=weight))
         for row, truth, weight in zip(examples, known.truth, known.weight, strict=True)
     ]
     harmful = np.array([row.is_unsafe for row in examples])
@@ -266,7 +267,7 @@ def taught(small: Small, say: Augment, rng: Random, steps: int) -> Encoder:
     step_by = optimiser(model, 4e-3, 1e-2)
     step = 0
     while step < steps:
-        ready = list(batches(*encoder.read(small.tokenizer, small.rows, say, rng), most=1_024))
+        ready = list(batches(*teaching.read(small.tokenizer, small.rows, say, rng), most=1_024))
         rng.shuffle(ready)
         for batch in ready:
             step += 1
@@ -315,7 +316,7 @@ def test_two_steps_lower_the_loss(small: Small) -> None:
     model = fresh(small)
     rng = Random(0)
     say = Augment({}, rng)
-    [batch] = batches(*encoder.read(small.tokenizer, small.rows, say, rng), most=100_000)
+    [batch] = batches(*teaching.read(small.tokenizer, small.rows, say, rng), most=100_000)
     step_by = optimiser(model, 1e-3, 5e-3)
     losses = []
     for _ in range(3):
@@ -331,7 +332,7 @@ def test_the_lesson_is_the_cross_entropy_of_what_is_known(small: Small) -> None:
     model = fresh(small)
     some = small.rows[:6]
     rng = Random(0)
-    [batch] = batches(*encoder.read(small.tokenizer, some, Augment({}, rng, disguise=0), rng))
+    [batch] = batches(*teaching.read(small.tokenizer, some, Augment({}, rng, disguise=0), rng))
     with torch.no_grad():
         value = float(encoder.lesson(model, batch, some))
         chance = model(*batch[1:]).double().sigmoid().numpy()
@@ -350,7 +351,7 @@ def test_a_head_that_a_row_says_nothing_of_learns_nothing_from_it(small: Small) 
     posts = [row._replace(weight=row.weight * (np.arange(len(row.weight)) == COLUMN))
              for row in small.rows[:8]]  # fmt: skip
     rng = Random(0)
-    [batch] = batches(*encoder.read(small.tokenizer, posts, Augment({}, rng), rng))
+    [batch] = batches(*teaching.read(small.tokenizer, posts, Augment({}, rng), rng))
     [slopes] = torch.autograd.grad(encoder.lesson(model, batch, posts), [model.whole.bias])
     assert slopes[COLUMN] != 0
     assert slopes.count_nonzero() == 1
@@ -382,17 +383,17 @@ def test_agreement_moves_the_answer_in_the_other_language_to_the_english_one(
 
 def test_a_rare_source_is_drawn_more_often_than_its_size_has_it() -> None:
     stems = ["many"] * 900 + ["few"] * 100
-    chance = encoder.draws(stems, 0.5)
+    chance = teaching.draws(stems, 0.5)
     assert chance.sum() == pytest.approx(1.0)
     assert chance[:900].sum() == pytest.approx(0.75)
-    assert encoder.draws(stems, 1.0)[:900].sum() == pytest.approx(0.5)
-    assert encoder.draws(["aegis-x", "plain"], 0.5)[0] == pytest.approx(2.5 / 3.5)
+    assert teaching.draws(stems, 1.0)[:900].sum() == pytest.approx(0.5)
+    assert teaching.draws(["aegis-x", "plain"], 0.5)[0] == pytest.approx(2.5 / 3.5)
 
 
 def test_what_is_held_out_or_says_nothing_does_not_train() -> None:
     examples = [Example(str(n), f"roses {n}", "safe", Kind.BENIGN) for n in range(400)]
     nothing = Example("spam", "win", "unsafe", Kind.PROMPT, source="UCI SMS Spam Collection")
-    rows, stems = encoder.prepared(Corpus([*examples, nothing], ["own"] * 401, []))
+    rows, stems = teaching.prepared(Corpus([*examples, nothing], ["own"] * 401, []))
     own = [row.text for row, stem in zip(rows, stems, strict=True) if stem == "own"]
     assert own == [row.text for row in examples if not is_held_out(row)]
     assert 350 < len(own) < 400
@@ -416,19 +417,19 @@ def test_what_is_read_has_room_in_the_model_and_its_marks(
     row = row_of_length(tongue.words, asked, answered)
     rng = Random(seed)
     say = Augment({}, rng, disguise=0.0)
-    [tokens], [segments] = encoder.read(small.tokenizer, [row], say, rng)
-    assert len(tokens) == len(segments) <= encoder.WINDOW + encoder.REQUEST
+    [tokens], [segments] = teaching.read(small.tokenizer, [row], say, rng)
+    assert len(tokens) == len(segments) <= teaching.WINDOW + teaching.REQUEST
     assert len(tokens) < Shape(1, 1).positions
     assert (tokens[0], tokens[-1]) == (vocabulary.CLS, vocabulary.SEP)
     assert segments == sorted(segments)
     if 1 in segments:
         request = tokens[: segments.index(1)]
         assert answered
-        assert len(request) <= encoder.REQUEST
+        assert len(request) <= teaching.REQUEST
         assert request[-1] == vocabulary.SEP
         assert request[1:-1] == small.tokenizer.encode(row.text).ids[1 : len(request) - 1]
     else:
-        assert len(tokens) <= encoder.WINDOW
+        assert len(tokens) <= teaching.WINDOW
     assert tokens.count(vocabulary.SEP) == 1 + (1 in segments)
 
 
@@ -438,18 +439,18 @@ def test_a_long_text_shows_its_beginning_its_end_and_its_middle(
     row = row_of_length(tongue.words, 300, 0)
     whole = small.tokenizer.encode(row.text).ids
     rng = Random(1)
-    seen = encoder.read(small.tokenizer, [row] * 300, Augment({}, rng, disguise=0.0), rng)[0]
+    seen = teaching.read(small.tokenizer, [row] * 300, Augment({}, rng, disguise=0.0), rng)[0]
     starts = [ids[1] == whole[1] for ids in seen]
     ends = [ids[-2] == whole[-2] for ids in seen]
     assert sum(starts) == pytest.approx(100, abs=30)
     assert sum(ends) == pytest.approx(100, abs=30)
-    assert all(len(ids) == encoder.WINDOW for ids in seen)
+    assert all(len(ids) == teaching.WINDOW for ids in seen)
 
 
 def test_an_answer_comes_with_its_request_three_times_of_four(small: Small, tongue: Tongue) -> None:
     row = row_of_length(tongue.words, 8, 5)
     rng = Random(1)
-    segments = encoder.read(small.tokenizer, [row] * 400, Augment({}, rng), rng)[1]
+    segments = teaching.read(small.tokenizer, [row] * 400, Augment({}, rng), rng)[1]
     assert sum(1 in each for each in segments) == pytest.approx(300, abs=35)
 
 

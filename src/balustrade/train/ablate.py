@@ -34,8 +34,9 @@ from balustrade.text.normalise import normalise
 from balustrade.train.agreement import CHARACTERS, JUDGE, judged
 from balustrade.train.align import encoded
 from balustrade.train.corpus import OWN, Corpus, Sizes, load
-from balustrade.train.encoder import WINDOW, Config, base_folder, begin, teach
+from balustrade.train.encoder import Config, base_folder, begin, teach
 from balustrade.train.targets import ENCODER_HEADS
+from balustrade.train.teaching import WINDOW
 from balustrade.train.vocabulary import SPECIAL, renamed
 
 ROWS = 400

@@ -28,8 +28,8 @@ from balustrade.models.encoder import Encoder, Shape
 from balustrade.shipped import HERE
 from balustrade.text.normalise import normalise
 from balustrade.train.align import batches, encoded
-from balustrade.train.encoder import WINDOW
 from balustrade.train.targets import ENCODER_HEADS
+from balustrade.train.teaching import WINDOW
 
 JUDGE = {
     Kind.PROMPT: HARM,

@@ -32,6 +32,7 @@ from balustrade.train.corpus import OWN, Corpus, held_out
 from balustrade.train.export import Speech, graph, ranges
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
+from balustrade.train.teaching import REQUEST, WINDOW
 
 if TYPE_CHECKING:
     from balustrade.train.encoder import Config
@@ -80,8 +81,6 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
     (out / "encoder.tokenizer.json.gz").write_bytes(pieces)
     plain = [Head(name, 0.0, 1.0, 0.0, 0.5, {"0.01": 0.5}) for name in ENCODER_HEADS]
     zero = tuple([0.0] * len(plain))
-    from balustrade.train.encoder import REQUEST, WINDOW  # noqa: PLC0415 - it calls this module
-
     described = Description(
         "encoder",
         "encoder.onnx",

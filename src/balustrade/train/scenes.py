@@ -15,6 +15,8 @@ from random import Random
 from string import Formatter
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from balustrade.data.example import Example, Kind
 from balustrade.train.grammar import phrases as grammar
 from balustrade.train.languages import LICENCE, phrases
@@ -103,19 +105,7 @@ def stories(known: Stock, count: int, seed: int) -> list[Example]:
 
 
 def _named(row: Example, rule: str, number: int, kind: str = "scene") -> Example:
-    return Example(
-        f"{kind}-{rule}-{number}",
-        row.text,
-        row.label,
-        row.kind,
-        row.response,
-        hazards=row.hazards,
-        lang=row.lang,
-        source=f"{kind}-{rule}",
-        licence=LICENCE,
-        categories=row.categories,
-        refusal=row.refusal,
-    )
+    return replace(row, id=f"{kind}-{rule}-{number}", source=f"{kind}-{rule}", licence=LICENCE)
 
 
 class _Scene:
@@ -132,7 +122,7 @@ class _Scene:
             lang, (request, hazards) = self._of(self.known.harmful)
             text = dress.replace("{request}", request)
             row = Example("", text, "unsafe", Kind.PROMPT, hazards=hazards, lang=lang)
-            return _as(row, ("jailbreak",))
+            return replace(row, categories=("jailbreak",))
         lang, request = self._of(self.known.harmless)
         text = dress.replace("{request}", request)
         return Example("", text, "safe", Kind.HARD_BENIGN, lang=lang)
@@ -150,7 +140,7 @@ class _Scene:
             text = f"{self.rng.choice(own)} {request}" if own else text
         if harmful:
             row = Example("", text, "unsafe", Kind.PROMPT, hazards=hazards, lang=lang)
-            return _as(row, ("jailbreak",))
+            return replace(row, categories=("jailbreak",))
         return Example("", text, "unsafe", Kind.INJECTION, lang=lang)
 
     def talk(self, *, harmful: bool) -> Example:
@@ -195,7 +185,7 @@ class _Scene:
         lines += self.rng.sample(_scenes()["answer"]["steps"], self.rng.randint(1, 5))
         text = self._acted(" ".join(lines))
         row = Example("", request, "unsafe", Kind.RESPONSE, text, hazards=hazards, lang=lang)
-        return _refusing(row, refusal=False)
+        return replace(row, refusal=False)
 
     def decline(self) -> Example:
         """A refusal, an explanation why, or advice."""
@@ -204,7 +194,7 @@ class _Scene:
         lines += self.rng.sample(_scenes()["answer"]["advise"], self.rng.randint(0, 4))
         text = self._acted(" ".join(lines))
         row = Example("", request, "safe", Kind.RESPONSE, text, lang=lang)
-        return _refusing(row, refusal=True)
+        return replace(row, refusal=True)
 
     def ordinary(self) -> Example:
         """An ordinary answer, to a request of any kind."""
@@ -216,7 +206,7 @@ class _Scene:
         lines += self.rng.choices(self.known.sentences["en"], k=self.rng.randint(0, 3))
         self.rng.shuffle(lines)
         row = Example("", request, "safe", Kind.RESPONSE, " ".join(lines), lang=lang)
-        return _refusing(row, refusal=False)
+        return replace(row, refusal=False)
 
     def abusive(self) -> Example:
         """An abusive answer, to a request of any kind, in the request's language if it can be."""
@@ -228,7 +218,7 @@ class _Scene:
         if self.rng.random() < 0.4:
             answer = f"{self._any('answer', 'ordinary')} {answer}"
         row = Example("", request, "unsafe", Kind.RESPONSE, answer, hazards=("S10",), lang=lang)
-        return _refusing(row, refusal=False)
+        return replace(row, refusal=False)
 
     def story_of_abuse(self) -> Example:
         """Ordinary sentences with abuse among them."""
@@ -307,20 +297,6 @@ class _Scene:
 
     def _any(self, table: str, key: str) -> str:
         return str(self.rng.choice(_scenes()[table][key]))
-
-
-def _as(row: Example, categories: tuple[str, ...]) -> Example:
-    return Example(
-        row.id, row.text, row.label, row.kind, hazards=row.hazards, lang=row.lang,
-        categories=categories,
-    )  # fmt: skip
-
-
-def _refusing(row: Example, *, refusal: bool) -> Example:
-    return Example(
-        row.id, row.text, row.label, row.kind, row.response, hazards=row.hazards, lang=row.lang,
-        refusal=refusal,
-    )  # fmt: skip
 
 
 @cache
