@@ -175,3 +175,19 @@ def test_a_description_without_limits_is_refused(tiers: Path, tmp_path: Path) ->
     (tmp_path / "cascade.json").write_bytes(msgspec.json.encode(known))
     [reply] = Tiers("cascade", tmp_path).send((Classify("cascade", (CLEAR,)),))
     assert reply == Failed("model 'cascade': its description has no gate")
+
+
+def test_a_careful_call_is_the_encoders_alone(tiers: Path) -> None:
+    encoder = Watched(tiers)
+    model = Tiers("cascade", tiers, encoder=encoder)
+    plain, careful = model.send(
+        (Classify("cascade", (CLEAR,)), Classify("cascade", (CLEAR, UNSURE), careful=True))
+    )
+    assert encoder.asked == [CLEAR, UNSURE]
+    assert isinstance(plain, Vectors)
+    assert isinstance(careful, Vectors)
+    expected = Onnx("encoder", tiers).scores([CLEAR, UNSURE])
+    own, theirs = (describe(name, tiers).labels for name in ("cascade", "encoder"))
+    for row, scores in zip(careful.rows(), expected, strict=True):
+        assert row == pytest.approx([scores[theirs.index(name)] for name in own], abs=1e-5)
+    assert careful.rows()[0] != plain.rows()[0]

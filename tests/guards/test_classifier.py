@@ -217,3 +217,33 @@ def test_an_attack_in_the_middle_of_a_long_text_is_found_and_placed(
     assert text[harm.span.start : harm.span.end].count("bomb") == 1
     assert harm.span.end - harm.span.start <= guard.window
     assert scores(quiet).get("harm", 0.0) < 0.3
+
+
+def test_what_tools_bring_in_is_asked_about_with_care_and_verdicts_keep_their_order() -> None:
+    batch = [
+        Content.of("from a tool", Role.TOOL),
+        Content.of("from a user"),
+        Content.of("from a page", Role.DOCUMENT),
+    ]
+    flow = Classifier(model="cascade").check(batch)
+    assert next(flow) == (
+        Classify("cascade", ("from a user",)),
+        Classify("cascade", ("from a tool", "from a page"), careful=True),
+    )
+    labels = ("injection",)
+    replies = [Vectors.of([[0.25]], labels), Vectors.of([[0.5], [0.75]], labels)]
+    with pytest.raises(StopIteration) as stop:
+        flow.send(replies)
+    assert [scores(verdict)["injection"] for verdict in stop.value.value] == [0.5, 0.25, 0.75]
+    [alone] = next(Classifier(model="cascade").check(batch[:1]))
+    assert alone == Classify("cascade", ("from a tool",), careful=True)
+    assert next(Classifier(model="encoder").check(batch)) == (
+        Classify("encoder", ("from a tool", "from a user", "from a page")),
+    )
+
+
+def test_a_failure_of_either_part_of_a_mixed_batch_is_the_guards() -> None:
+    flow = Classifier(model="cascade").check([Content.of("a", Role.TOOL), Content.of("b")])
+    next(flow)
+    with pytest.raises(GuardError, match="out of memory"):
+        flow.send([Vectors.of([[0.25]], ("injection",)), Failed("out of memory")])

@@ -4,7 +4,8 @@ A text is clear if no main head of the static tier reaches its limit (`Gate.clea
 `train/cascade.py`) in any stretch of it: that tier weighs all words alike, so that fourteen calm
 sentences would bury an order among them (harm 0.99 alone, 0.005 there). Of a clear text the static
 scores are kept, pressed below every threshold: their order stays, and no rule fires. Everything
-else the encoder decides alone.
+else the encoder decides alone, and so it does with each text of a `careful` call: what a tool
+returned or a page says is read word by word, for the order that hides in it.
 """
 
 from __future__ import annotations
@@ -96,18 +97,26 @@ class Tiers:
             return await asyncio.to_thread(lambda: list(finish()))
         return list(map(self._finish, calls, begun))
 
-    def scores(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> Floats:
+    def scores(
+        self, texts: Sequence[str], contexts: Sequence[str] = (), *, careful: bool = False
+    ) -> Floats:
         """Return calibrated probabilities, shape (texts, heads).
 
         Args:
             texts: What is judged.
             contexts: What each text answers, empty if nothing; or none at all.
+            careful: Whether the encoder is asked about every text.
         """
-        return self._decide(texts, contexts, self.settle(texts, contexts))
+        return self._decide(texts, contexts, self.settle(texts, contexts, careful=careful))
 
-    def settle(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> Settled:
+    def settle(
+        self, texts: Sequence[str], contexts: Sequence[str] = (), *, careful: bool = False
+    ) -> Settled:
         """Return what the static tier says alone, and what it is unsure of."""
         columns, floors = self._columns, self._floors
+        if careful:
+            rows = np.zeros((len(texts), len(floors)), np.float32)
+            return Settled(rows, np.arange(len(texts)))
         found = worst(self._static, texts, contexts)
         over = found >= self._limits
         unsure = over[:, columns.request].any(axis=1)
@@ -125,7 +134,7 @@ class Tiers:
         if call.contexts and len(call.contexts) != len(call.texts):
             return Failed(f"{len(call.contexts)} contexts were given for {len(call.texts)} texts")
         try:
-            return self.settle(call.texts, call.contexts)
+            return self.settle(call.texts, call.contexts, careful=call.careful)
         except BalustradeError as error:
             return Failed(str(error))
 

@@ -44,6 +44,8 @@ class Classify(Struct, frozen=True, tag="classify"):
     contexts: tuple[str, ...] = ()
     apart: bool = False
     """Whether labels do not exclude each other; if not, that is for the model's files to say."""
+    careful: bool = False
+    """Whether a model of several tiers must not settle a text by its first alone."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):
@@ -153,10 +155,15 @@ def generate(  # noqa: PLR0913 - the fields of the call, by name
 
 
 def classify(
-    model: str, texts: Sequence[str], contexts: Sequence[str] = (), *, apart: bool = False
+    model: str,
+    texts: Sequence[str],
+    contexts: Sequence[str] = (),
+    *,
+    apart: bool = False,
+    careful: bool = False,
 ) -> Flow[Vectors]:
     """Ask a model to score each text for its labels; raise BackendError if it did not."""
-    [reply] = yield (Classify(model, tuple(texts), tuple(contexts), apart),)
+    [reply] = yield (Classify(model, tuple(texts), tuple(contexts), apart, careful),)
     if isinstance(reply, Vectors):
         return reply
     raise unexpected(reply)

@@ -126,7 +126,7 @@ def part(
 def _key(call: Call) -> object:
     match call:
         case Classify():
-            return ("classify", call.model, bool(call.contexts), call.apart)
+            return ("classify", call.model, bool(call.contexts), call.apart, call.careful)
         case Embed():
             return ("embed", call.model)
         case Generate():

@@ -22,6 +22,7 @@ from balustrade.core.taxonomy import (
     TOXICITY,
 )
 from balustrade.core.verdict import Finding, Severity, Span, Verdict
+from balustrade.flow.gather import gather
 from balustrade.guards.formats.by_label import BY_LABEL
 from balustrade.guards.formats.form import Exchange, Scored
 from balustrade.guards.formats.recognise import HUB, format_of
@@ -47,6 +48,9 @@ ASIDE = frozenset({REFUSAL, MODERATE, SEVERE})
 
 OF_ANSWERS = frozenset({RESPONSE_HARM, REFUSAL})
 """Labels of our models that are said of an answer to a request; all others of a text alone."""
+
+FOREIGN = frozenset({Role.TOOL, Role.DOCUMENT})
+"""Who brings in text that nobody vouches for: a cascade does not let its first tier clear it."""
 
 REQUEST = 2000
 """Characters of a request that an answer is judged with, as in training."""
@@ -149,14 +153,34 @@ class Classifier(Spec, frozen=True):
         form = self._form
         if form is not None:
             pieces = [_formed(form, piece, batch[piece.content].role) for piece in pieces]
-        contexts = [piece.context for piece in pieces]
-        reply = yield from classify(
+        if not self._is_tiered:
+            reply = yield from self._ask(pieces)
+            return self._verdicts(batch, pieces, reply)
+        foreign = [batch[piece.content].role in FOREIGN for piece in pieces]
+        own = [piece for piece, is_foreign in zip(pieces, foreign, strict=True) if not is_foreign]
+        others = [piece for piece, is_foreign in zip(pieces, foreign, strict=True) if is_foreign]
+        if not others or not own:
+            reply = yield from self._ask(pieces, careful=not own)
+            return self._verdicts(batch, pieces, reply)
+        replies = yield from gather([self._ask(own), self._ask(others, careful=True)])
+        rows = [row for reply in replies for row in _certain(reply).rows()]
+        return self._verdicts(batch, own + others, Vectors.of(rows, _certain(replies[0]).labels))
+
+    def _ask(self, pieces: Sequence[Piece], *, careful: bool = False) -> Flow[Vectors]:
+        form, contexts = self._form, [piece.context for piece in pieces]
+        return classify(
             self.model,
             [piece.text for piece in pieces],
             contexts if any(contexts) else (),
             apart=form is not None and form.apart,
+            careful=careful,
         )
-        return self._verdicts(batch, pieces, reply)
+
+    @property
+    def _is_tiered(self) -> bool:
+        """Whether the model has a first tier that settles what it is sure of."""
+        known = described(self.model)
+        return known is not None and known.gate is not None
 
     def context(self, content: Content) -> str:
         """Return the request that a content is judged with; empty if it is judged alone."""
@@ -280,6 +304,12 @@ def _severity(label: str, row: Sequence[float], grades: tuple[int, int]) -> Seve
         return None
     moderate, severe = (row[column] >= 0.5 for column in grades)
     return Severity.SEVERE if severe else Severity.MODERATE if moderate else Severity.MINOR
+
+
+def _certain(reply: Vectors | GuardError) -> Vectors:
+    if isinstance(reply, GuardError):
+        raise reply
+    return reply
 
 
 def _formed(form: Scored, piece: Piece, role: Role) -> Piece:

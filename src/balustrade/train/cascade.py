@@ -247,7 +247,9 @@ def recalibrated(
     wanted = {Kind.RESPONSE} if head.name == RESPONSE_HARM else {Kind.BENIGN, Kind.HARD_BENIGN}
     harmless = np.array([row.kind in wanted and not row.is_unsafe for row in seen.rows])
     found = limits(scores.astype(np.float32), harmless, seen.stems)
-    thresholds = {rate: max(limit, floor) for rate, limit in found.items()}
+    # What tools bring in the encoder scores alone: there its own thresholds keep the promise.
+    least = head.thresholds if head.name == INJECTION else {}
+    thresholds = {rate: max(limit, floor, least.get(rate, 0.0)) for rate, limit in found.items()}
     aim = AIM if head.name in MAIN else HAZARD_AIM
     return (
         msgspec.structs.replace(head, threshold=thresholds[str(aim)], thresholds=thresholds),
