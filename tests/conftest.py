@@ -46,13 +46,16 @@ def tiers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / file.name).write_bytes(file.read_bytes())
     known = _encoder(folder)
     heads = tuple(
-        msgspec.structs.replace(head, threshold=0.4, thresholds={"0.01": 0.4, "0.1": FLOOR})
+        msgspec.structs.replace(
+            head, slope=1.1, offset=-0.1, threshold=0.4, thresholds={"0.01": 0.4, "0.1": FLOOR}
+        )
         for head in known.heads
         if head.name != REFUSAL
     )
     gate = Gate(
         CLEAR,
         tuple(FLOOR for _ in heads),
+        tuple(0.25 for _ in heads),
         {name: fingerprint(name, folder) for name in ("static", "encoder")},
     )
     cascade = Description("cascade", known.weights, known.sha256, heads, 0.01, gate=gate)

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.static import Static
-from balustrade.backends.tiers import Tiers
-from balustrade.core.taxonomy import REFUSAL
+from balustrade.backends.tiers import Tiers, sigmoid
+from balustrade.core.taxonomy import HARM, REFUSAL
 from balustrade.data.example import Example, Kind
 from balustrade.shipped import Description, describe
-from balustrade.train.cascade import LEVELS, choose, fit
+from balustrade.train.cascade import LEVELS, Seen, blend, choose, fit
 from balustrade.train.corpus import Corpus, is_held_out
 
 TALK = ("the weather was fine", "how do i bake bread", "we walked along the river")
@@ -120,3 +121,38 @@ def test_what_is_left_of_the_share_is_spread_over_the_heads() -> None:
     assert choice.lost == 0.0
     assert 0.35 < choice.asked <= 0.4
     assert abs(choice.limits[0] - choice.limits[1]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("encoder", "static", "least", "most"),
+    [(2.0, 2.0, 0.4, 0.5), (2.0, 0.0, 0.0, 0.05), (2.0, 0.7, 0.1, 0.4)],
+    ids=["both know alike", "static guesses", "static knows less"],
+)
+def test_a_tier_counts_for_what_it_knows(
+    tiers: Path, encoder: float, static: float, least: float, most: float
+) -> None:
+    rng, count = np.random.default_rng(1), 4_000
+    unsafe = np.arange(count) % 2 == 0
+    rows = [
+        Example(str(n), f"text {n}", "unsafe", Kind.PROMPT)
+        if bad
+        else Example(str(n), f"text {n}", "safe", Kind.BENIGN)
+        for n, bad in enumerate(unsafe)
+    ]
+    own, theirs = describe("static", tiers), describe("encoder", tiers)
+    truth = np.where(unsafe, 1.0, -1.0)[:, None]
+
+    def said(heads: int, knows: float) -> NDArray[np.float32]:
+        # Independent and alike in spread; the log odds of what is known are honest.
+        logits = knows * truth + rng.normal(size=(count, heads)) * max(knows, 1.0) ** 0.5
+        return sigmoid(logits.astype(np.float32))
+
+    seen = Seen(
+        rows,
+        np.full(count, "one"),
+        np.ones(count),
+        said(len(own.labels), static),
+        said(len(theirs.labels), encoder),
+        unsafe,
+    )
+    assert least <= blend(own, seen)[HARM].share <= most

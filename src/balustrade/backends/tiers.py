@@ -3,9 +3,10 @@
 A text is clear if no main head of the static tier reaches its limit (`Gate.clear`, set by
 `train/cascade.py`) in any stretch of it: that tier weighs all words alike, so that fourteen calm
 sentences would bury an order among them (harm 0.99 alone, 0.005 there). Of a clear text the static
-scores are kept, pressed below every threshold: their order stays, and no rule fires. Everything
-else the encoder decides alone, and so it does with each text of a `careful` call: what a tool
-returned or a page says is read word by word, for the order that hides in it.
+scores are kept, pressed below every threshold: their order stays, and no rule fires. About
+everything else the encoder is asked, and about each text of a `careful` call: what a tool returned
+or a page says is read for the order that may hide in it. There both tiers count: the logit is a
+mean of theirs, weighed as held-out rows would have it (`Gate.blend`), for they err on other texts.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Settled(NamedTuple):
     """What the static tier makes of a call: its scores, and the texts it leaves to the encoder."""
 
     rows: Floats
-    """Shape (texts, heads); not meant to be read where the text is left open."""
+    """The cascade's, shape (texts, heads); not meant to be read where the text is left open."""
+    found: Floats
+    """The static tier's own, shape (texts, its heads)."""
     unsure: NDArray[np.intp]
 
 
@@ -114,9 +117,6 @@ class Tiers:
     ) -> Settled:
         """Return what the static tier says alone, and what it is unsure of."""
         columns, floors = self._columns, self._floors
-        if careful:
-            rows = np.zeros((len(texts), len(floors)), np.float32)
-            return Settled(rows, np.arange(len(texts)))
         found = worst(self._static, texts, contexts)
         over = found >= self._limits
         unsure = over[:, columns.request].any(axis=1)
@@ -125,7 +125,7 @@ class Tiers:
             unsure = np.where(answers, over[:, columns.answer].any(axis=1), unsure)
         rows = np.zeros((len(texts), len(floors)), np.float32)
         rows[:, columns.places] = found[:, columns.shared] * floors[columns.places]
-        return Settled(rows, np.flatnonzero(unsure))
+        return Settled(rows, found, np.flatnonzero(unsure | careful))
 
     def _begin(self, call: Call) -> Settled | Failed | None:
         """Do the static tier's part; None if the call is the encoder's alone."""
@@ -153,12 +153,25 @@ class Tiers:
 
     def _decide(self, texts: Sequence[str], contexts: Sequence[str], settled: Settled) -> Floats:
         """Put the encoder's scores where the static tier is unsure."""
-        rows, unsure = settled
+        rows, found, unsure = settled
         if unsure.size:
+            columns = self._columns
             asked = [contexts[slot] for slot in unsure] if contexts else []
-            found = self._encoder.scores([texts[slot] for slot in unsure], asked)
-            rows[unsure] = found[:, self._columns.encoder]
+            said = self._encoder.scores([texts[slot] for slot in unsure], asked)
+            both = said[:, columns.encoder]
+            own = found[unsure][:, columns.shared]
+            both[:, columns.places] = self._mix(both[:, columns.places], own)
+            rows[unsure] = both
         return rows
+
+    def _mix(self, encoder: Floats, static: Floats) -> Floats:
+        """Return what both tiers make of the heads they share."""
+        heads = [self._description.heads[place] for place in self._columns.places]
+        blend = self._gate.blend
+        share = np.array([blend[place] for place in self._columns.places], np.float32)
+        slope = np.array([head.slope for head in heads], np.float32)
+        offset = np.array([head.offset for head in heads], np.float32)
+        return sigmoid(mixed(encoder, static, share) * slope + offset)
 
     @cached_property
     def _description(self) -> shipped.Description:
@@ -209,6 +222,26 @@ class Tiers:
     def close(self) -> None:
         """Let go of the encoder's threads."""
         self._encoder.close()
+
+
+def mixed(encoder: Floats, static: Floats, share: Floats | float) -> Floats:
+    """Return the logits of two probabilities, weighed: `share` is the static tier's part."""
+    return np.asarray((1 - share) * logit(encoder) + share * logit(static), np.float32)
+
+
+def logit(probability: Floats) -> Floats:
+    """Return log odds, of nothing surer than `EDGE`."""
+    inside = np.clip(probability, EDGE, 1 - EDGE)
+    return np.asarray(np.log(inside / (1 - inside)), np.float32)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Return the probability of log odds."""
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+
+EDGE = 1e-6
+"""A probability this close to 0 or 1 counts as this far from it."""
 
 
 def worst(static: Static, texts: Sequence[str], contexts: Sequence[str] = ()) -> Floats:

@@ -47,6 +47,8 @@ class Gate(Struct, frozen=True):
     """Head to the static score from which on the encoder is asked."""
     floors: tuple[float, ...]
     """Of each head, in order: scores of settled texts stay below, thresholds do not."""
+    blend: tuple[float, ...]
+    """Of each head, in order: the static tier's part in the logit where the encoder is asked."""
     tiers: dict[str, str]
     """Each tier, and the digest of its description: with others the limits mean nothing."""
     asked: float = 1.0

@@ -11,6 +11,7 @@ A text is asked about if any main head of the static tier reaches its limit. The
 together: of all that keep the share of ordinary texts that are asked about, those that lose the
 smallest share of what the encoder rightly finds. Where several lose as little, the rest of the
 share is spread over the heads: texts unlike these rows are safer asked about. Each head's
+part of the static tier in what is asked is that of the least log loss. Each head's
 candidates are `LEVELS` quantiles of ordinary texts, and all combinations are counted at once, as
 sums over corners of one histogram. Sources weigh by the root of their size.
 """
@@ -28,15 +29,16 @@ from numpy.typing import NDArray
 
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.static import Static
-from balustrade.backends.tiers import BELOW, worst
+from balustrade.backends.tiers import BELOW, EDGE, mixed, sigmoid, worst
 from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
+from balustrade.evals.calibrate import Platt, platt
 from balustrade.shipped import Description, Gate, Head, describe, fingerprint
 from balustrade.train.calibration import AIM, HAZARD_AIM, MAIN, limits
 from balustrade.train.corpus import Corpus, Sizes, held_out, load
 from balustrade.train.manifest import manifest, write_json
-from balustrade.train.targets import ENCODER_HEADS, targets
+from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
 
 Floats = NDArray[np.float32]
 Weight: TypeAlias = NDArray[np.float64]
@@ -140,15 +142,21 @@ def fit(
         clear |= zip(heads, choice.limits, strict=True)
         asked[some] = (scores >= np.array(choice.limits)).any(axis=1)
         print(f"{what}: {choice.asked:.1%} asked, {choice.lost:.2%} lost", flush=True)
+    shares = blend(own, seen)
     gate = Gate(
         clear,
+        (),
         (),
         {name: fingerprint(name, out) for name in ("static", "encoder")},
         _share(asked, seen.weight * seen.ordinary),
         _share(~asked, seen.weight * seen.found),
     )
     heads_, floors = zip(
-        *(recalibrated(head, own, seen, asked) for head in known.heads if head.name != REFUSAL),
+        *(
+            recalibrated(head, own, seen, asked, shares.get(head.name, NONE))
+            for head in known.heads
+            if head.name != REFUSAL
+        ),
         strict=True,
     )
     made = Description(
@@ -157,7 +165,11 @@ def fit(
         known.sha256,
         heads_,
         known.false_alarms,
-        gate=msgspec.structs.replace(gate, floors=floors),
+        gate=msgspec.structs.replace(
+            gate,
+            floors=floors,
+            blend=tuple(shares.get(head.name, NONE).share for head in heads_),
+        ),
     )
     write_json(out / "cascade.json", made)
     return made
@@ -227,8 +239,43 @@ def _clear(
     return np.asarray(corner / max(float(weight.sum()), 1e-12))
 
 
+class Blend(NamedTuple):
+    """The static tier's part in a head's logit, and the curve that makes a probability of it."""
+
+    share: float
+    curve: Platt
+
+
+NONE = Blend(0.0, Platt(1.0, 0.0))
+SHARES = tuple(step / 20 for step in range(11))
+"""Parts of the static tier that are tried."""
+
+
+def blend(own: Description, seen: Seen) -> dict[str, Blend]:
+    """Return for each head that both tiers have how to join them: with the least log loss."""
+    known = targets(seen.rows, ENCODER_HEADS)
+    found = {}
+    for place, name in enumerate(own.labels):
+        column = ENCODER_HEADS.index(name)
+        truth, weight = known.truth[:, column, None], known.weight[:, column, None]
+        share = balance(Targets(truth, weight), seen.stems, harmless=1.0)[:, 0]
+        counts = share > 0
+        if not counts.any():
+            continue
+        tried = []
+        for part in SHARES:
+            logits = mixed(seen.encoder[counts, column], seen.static[counts, place], part)
+            curve = platt(logits, truth[counts, 0], share[counts])
+            scores = np.clip(curve(logits), EDGE, 1 - EDGE)
+            right = np.where(truth[counts, 0], scores, 1 - scores)
+            tried.append((float(-(np.log(right) * share[counts]).sum()), Blend(part, curve)))
+        found[name] = min(tried, key=lambda each: each[0])[1]
+        print(f"{name}: static part {found[name].share:.2f}", flush=True)
+    return found
+
+
 def recalibrated(
-    head: Head, own: Description, seen: Seen, asked: NDArray[np.bool_]
+    head: Head, own: Description, seen: Seen, asked: NDArray[np.bool_], how: Blend
 ) -> tuple[Head, float]:
     """Return a head with thresholds for the cascade's scores, and the floor of what is clear.
 
@@ -239,20 +286,32 @@ def recalibrated(
     scores = seen.encoder[:, column].astype(float)
     lowest = min(head.thresholds.values())
     quiet = float(np.quantile(scores[~asked], QUIET)) if not asked.all() else lowest
+    if head.name in own.labels:
+        static = seen.static[:, own.labels.index(head.name)]
+        logits = mixed(seen.encoder[:, column], static, how.share)
+        scores = sigmoid(logits * np.float32(how.curve.slope) + np.float32(how.curve.offset))
+        scores = scores.astype(float)
     floor = max(min(quiet, lowest), LEAST)
+    wanted = {Kind.RESPONSE} if head.name == RESPONSE_HARM else {Kind.BENIGN, Kind.HARD_BENIGN}
+    harmless = np.array([row.kind in wanted and not row.is_unsafe for row in seen.rows])
+    # The encoder is asked about all that tools bring in: the promise must hold there too.
+    careful = head.name == INJECTION
+    least = limits(scores.astype(np.float32), harmless, seen.stems) if careful else {}
     pressed = np.zeros(len(scores))
     if head.name in own.labels:
         pressed = seen.static[:, own.labels.index(head.name)].astype(float) * floor * BELOW
     scores[~asked] = pressed[~asked]
-    wanted = {Kind.RESPONSE} if head.name == RESPONSE_HARM else {Kind.BENIGN, Kind.HARD_BENIGN}
-    harmless = np.array([row.kind in wanted and not row.is_unsafe for row in seen.rows])
     found = limits(scores.astype(np.float32), harmless, seen.stems)
-    # What tools bring in the encoder scores alone: there its own thresholds keep the promise.
-    least = head.thresholds if head.name == INJECTION else {}
     thresholds = {rate: max(limit, floor, least.get(rate, 0.0)) for rate, limit in found.items()}
     aim = AIM if head.name in MAIN else HAZARD_AIM
     return (
-        msgspec.structs.replace(head, threshold=thresholds[str(aim)], thresholds=thresholds),
+        msgspec.structs.replace(
+            head,
+            slope=how.curve.slope,
+            offset=how.curve.offset,
+            threshold=thresholds[str(aim)],
+            thresholds=thresholds,
+        ),
         floor,
     )
 
