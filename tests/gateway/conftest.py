@@ -88,6 +88,8 @@ class Script:
 
     def __init__(self) -> None:
         self.answer: Callable[[str, dict[str, Any]], Any] = lambda _path, _body: {}
+        self.refuses: Callable[[dict[str, Any]], bool] = lambda _body: False
+        """Whether a body has something that this server does not take."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.sent = 0
         """Events sent in the last stream."""
@@ -111,6 +113,10 @@ class Script:
                 break
         body = json.loads(data) if data else {}
         self.asked.append((scope["path"], body))
+        if self.refuses(body):
+            await send({"type": "http.response.start", "status": 400, "headers": []})
+            await send({"type": "http.response.body", "body": b'{"error": {"message": "no"}}'})
+            return
         answer = self.answer(scope["path"], body)
         kind = b"text/event-stream" if isinstance(answer, list) else b"application/json"
         head = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]}

@@ -48,7 +48,7 @@ def complaint(source: str) -> str:
         (
             RULE.replace("input", "inpt"),
             "p.toml:3: unknown stage 'inpt', expected one of 'input', 'retrieval', 'tool', "
-            "'output', at stage.inpt",
+            "'output', 'route', at stage.inpt",
         ),
         ('name = "p"\nversion = 2\n', "p.toml:2: expected 1, found 2, at version"),
         ("name = \n", "p.toml: not TOML: Invalid value (at line 1, column 8)"),

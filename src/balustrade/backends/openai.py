@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 
 from balustrade.backends import openai_wire as wire
-from balustrade.core.call import Call, Classify, Embed, Failed, Generate, Reply, Texts, Vectors
+from balustrade.core.call import (
+    Call,
+    Chat,
+    Classify,
+    Embed,
+    Failed,
+    Generate,
+    Reply,
+    Spoken,
+    Texts,
+    Vectors,
+)
 from balustrade.core.errors import BackendError, MissingExtraError
 from balustrade.core.registry import require
 from balustrade.core.spec import Count, Positive, Spec
@@ -79,6 +90,7 @@ class OpenAI:
         self._lock = Lock()
         self._client: httpx.Client | None = None
         self._rung = 0
+        self._converses = 0
         self._count = 0
 
     def send(self, calls: tuple[Call, ...]) -> list[Reply]:
@@ -110,6 +122,8 @@ class OpenAI:
         match call:
             case Generate():
                 return [_Job(call, number) for number in range(len(call.prompts))]
+            case Chat():
+                return [_Job(call)]
             case Classify() | Embed():
                 return [_Job(call, 0)] if call.texts else []
             case _:
@@ -130,6 +144,8 @@ class OpenAI:
             case Generate():
                 ask = self._complete if job.call.raw else self._chat
                 return ask(job, job.call, model)
+            case Chat():
+                return self._converse(job, job.call, model)
             case Classify():
                 body = wire.moderation(job.call, model)
                 return wire.scores(job.call, self._expected(job, "/moderations", body))
@@ -148,6 +164,20 @@ class OpenAI:
             if answer.status not in REFUSED:
                 self._rung = max(self._rung, number)
                 return wire.said(call, answer.content)
+            refused = body
+        raise _complaint(job, answer)
+
+    def _converse(self, job: _Job, call: Chat, model: str) -> Spoken:
+        """Ask for the next turn likewise, with the form of its answer if the server keeps it."""
+        start, refused = self._converses, None
+        for number in range(start, len(wire.CONVERSES)):
+            body = wire.converse(call, model, wire.CONVERSES[number])
+            if body == refused:
+                continue
+            answer = self._post(job, "/chat/completions", body)
+            if answer.status not in REFUSED:
+                self._converses = max(self._converses, number)
+                return wire.spoken(call, answer.content)
             refused = body
         raise _complaint(job, answer)
 
@@ -212,13 +242,13 @@ class OpenAI:
             return self._client
 
 
-_Made: TypeAlias = wire.Said | Vectors | Failed
+_Made: TypeAlias = wire.Said | Spoken | Vectors | Failed
 
 
 class _Job(NamedTuple):
     """One request: a call, and which of its prompts."""
 
-    call: Generate | Classify | Embed
+    call: Generate | Chat | Classify | Embed
     number: int = 0
 
 
@@ -292,6 +322,8 @@ def _reply(call: Call, answers: Sequence[_Made]) -> Reply:
             said = [answer for answer in answers if isinstance(answer, wire.Said)]
             logprobs = tuple(answer.logprobs for answer in said)
             return Texts(tuple(a.text for a in said), logprobs if any(logprobs) else ())
+        case Chat():
+            return next((a for a in answers if isinstance(a, Spoken)), Failed("no answer"))
         case Classify() | Embed():
             return next((a for a in answers if isinstance(a, Vectors)), Vectors(b"", 0))
         case _:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from balustrade.core.call import Classify, Embed, Generate, Vectors
+from balustrade.core.call import Chat, Classify, Embed, Generate, Spoken, Token, Vectors
 from balustrade.core.errors import BackendError
 
 ALTERNATIVES = 20
@@ -66,6 +66,47 @@ def chat(call: Generate, number: int, model: str, rung: Rung) -> dict[str, Any]:
         if "max_tokens" in body:
             body["max_tokens"] += len('{"answer": ""}')
     return body
+
+
+CONVERSES = (
+    Rung("schema", logprobs=True),
+    Rung("object", logprobs=True),
+    Rung("", logprobs=True),
+    Rung("", logprobs=False),
+    Rung("", logprobs=False, modern=True),
+)
+"""The same for a conversation whose answer is an object of a given form."""
+
+
+def converse(call: Chat, model: str, rung: Rung) -> dict[str, Any]:
+    """Return the body that asks for the next turn of a conversation."""
+    messages = [{"role": role, "content": text} for role, text in call.messages]
+    body: dict[str, Any] = {"model": model, "messages": messages}
+    if rung.modern:
+        body["max_completion_tokens"] = call.max_tokens
+    else:
+        body |= {"max_tokens": call.max_tokens, "temperature": 0}
+    if call.logprobs and rung.logprobs:
+        body |= {"logprobs": True, "top_logprobs": min(call.logprobs, ALTERNATIVES)}
+    if call.schema and rung.constraint == "schema":
+        schema = {"name": "answer", "strict": True, "schema": msgspec.json.decode(call.schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if call.schema and rung.constraint == "object":
+        body["response_format"] = {"type": "json_object"}
+    return body
+
+
+def spoken(call: Chat, body: bytes) -> Spoken:
+    """Read the answer to a conversation, with its tokens where they were asked for."""
+    answer = msgspec.json.decode(body, type=_Completion)
+    if not answer.choices:
+        raise BackendError(f"model {call.model!r} gave no choices")
+    choice = answer.choices[0]
+    tokens = (call.logprobs and choice.logprobs and choice.logprobs.content) or []
+    return Spoken(
+        choice.message.content or "",
+        tuple(Token(token.token, _alternatives(token)) for token in tokens),
+    )
 
 
 def completion(call: Generate, number: int, model: str, count: int) -> dict[str, Any]:

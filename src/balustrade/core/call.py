@@ -36,6 +36,19 @@ class Generate(Struct, frozen=True, tag="generate"):
     """Whether a prompt is all that the model reads, its control tokens included; else a message."""
 
 
+class Chat(Struct, frozen=True, tag="chat"):
+    """Answer a conversation once; where `Generate` asks one thing of many prompts."""
+
+    model: str
+    messages: tuple[tuple[str, str], ...]
+    """Who speaks (`system`, `user`, `assistant`) and what, oldest first."""
+    schema: str = ""
+    """A JSON schema of the answer, which a server that can constrain output keeps; may be empty."""
+    logprobs: int = 0
+    """How many alternatives to report of each token of the answer, 0 for no tokens at all."""
+    max_tokens: int = 512
+
+
 class Classify(Struct, frozen=True, tag="classify"):
     """Score each text for every label of the model; `contexts` holds what a text answers."""
 
@@ -80,7 +93,7 @@ class Compute(Struct, frozen=True, tag="compute"):
     """Declared size in characters; light work may stay on the loop, undeclared never does."""
 
 
-Call: TypeAlias = Generate | Classify | Embed | Likelihood | Advance | Compute
+Call: TypeAlias = Generate | Chat | Classify | Embed | Likelihood | Advance | Compute
 
 
 class Texts(Struct, frozen=True, tag="texts"):
@@ -88,6 +101,20 @@ class Texts(Struct, frozen=True, tag="texts"):
 
     texts: tuple[str, ...]
     logprobs: tuple[dict[str, float], ...] = ()
+
+
+class Token(Struct, frozen=True):
+    """A token of an answer, and what might have stood there: texts and their log-probabilities."""
+
+    text: str
+    alternatives: dict[str, float] = {}
+
+
+class Spoken(Struct, frozen=True, tag="spoken"):
+    """The answer to a `Chat`; `tokens` make up its text, or are empty."""
+
+    text: str
+    tokens: tuple[Token, ...] = ()
 
 
 class Vectors(Struct, frozen=True, tag="vectors"):
@@ -124,7 +151,7 @@ class Failed(Struct, frozen=True, tag="failed"):
     error: str
 
 
-Reply: TypeAlias = Texts | Vectors | Value | Failed
+Reply: TypeAlias = Texts | Spoken | Vectors | Value | Failed
 Flow: TypeAlias = Generator[tuple[Call, ...], Sequence[Reply], T]
 Send: TypeAlias = Callable[[tuple[Call, ...]], Sequence[Reply]]
 
@@ -150,6 +177,21 @@ def generate(  # noqa: PLR0913 - the fields of the call, by name
     call = Generate(model, tuple(prompts), system, choices, logprobs, max_tokens, raw)
     [reply] = yield (call,)
     if isinstance(reply, Texts) and len(reply.texts) == len(call.prompts):
+        return reply
+    raise unexpected(reply)
+
+
+def converse(
+    model: str,
+    messages: Sequence[tuple[str, str]],
+    *,
+    schema: str = "",
+    logprobs: int = 0,
+    max_tokens: int = 512,
+) -> Flow[Spoken]:
+    """Ask a model for the next turn of a conversation; raise BackendError if it gave none."""
+    [reply] = yield (Chat(model, tuple(messages), schema, logprobs, max_tokens),)
+    if isinstance(reply, Spoken):
         return reply
     raise unexpected(reply)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from balustrade.core.call import Call, Failed, Generate, Reply, is_light
+from balustrade.core.call import Call, Chat, Failed, Generate, Reply, is_light
 from balustrade.flow.run import AsyncSend
 
 
@@ -60,4 +60,4 @@ def retry(send: AsyncSend, attempts: int, wait_seconds: float) -> AsyncSend:
 
 
 def _is_repeatable(call: Call) -> bool:
-    return isinstance(call, Generate) or hasattr(call, "texts") or hasattr(call, "prompts")
+    return isinstance(call, Generate | Chat) or hasattr(call, "texts") or hasattr(call, "prompts")

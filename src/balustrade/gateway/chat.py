@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
+from balustrade.core.content import Content
 from balustrade.gateway.answers import judged, refusal
 from balustrade.gateway.ask import Question, spend
 from balustrade.gateway.chatstream import ChatStream
 from balustrade.gateway.convert import applied, conversation, rewrite
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
+from balustrade.gateway.routing import prepared, routed, streamed, unpacked
 from balustrade.gateway.shapes import ChatRequest
 from balustrade.gateway.sse import DONE, event
 from balustrade.gateway.wire import Reader, Tree, encode
@@ -39,6 +41,15 @@ async def chat(state: State, request: Request) -> Answer | Streamed:
     if outcome.changes:
         rewrite(body, tree, outcome.changes)
         messages = applied(messages, outcome.changes)
+    spec = exchange.rails.document.stage.route
+    if spec is not None:
+        known = await routed(exchange, messages, spec)
+        if not known.branch.asks:
+            await exchange.record()
+            return refuse(exchange, body)
+        tree = prepared(tree, known)
+        if known.branch.weighs:
+            return await _weighed(exchange, question, body, tree, messages)
     if body.stream:
         pieces = await question.stream(tree)
         stream = ChatStream(exchange, messages, body.n or 1)
@@ -47,6 +58,27 @@ async def chat(state: State, request: Request) -> Answer | Streamed:
     spend(exchange, data)
     answer = await judged(exchange, messages, data)
     return Answer(body=answer, headers=exchange.headers())
+
+
+async def _weighed(
+    exchange: Exchange,
+    question: Question,
+    body: ChatRequest,
+    tree: Tree,
+    messages: Sequence[Content],
+) -> Answer | Streamed:
+    """Return a careful answer: whole before any of it leaves, streamed if that was asked for."""
+    data = await question.whole(tree)
+    spend(exchange, data)
+    said = unpacked(exchange, messages, data)
+    if said is None:
+        await exchange.record()
+        return refuse(exchange, body)
+    if body.stream:
+        await exchange.record()
+        stream = ChatStream(exchange, messages, body.n or 1)
+        return Streamed(stream.run(streamed(said)), headers=exchange.headers())
+    return Answer(body=await judged(exchange, messages, said), headers=exchange.headers())
 
 
 def refuse(exchange: Exchange, body: ChatRequest) -> Answer | Streamed:

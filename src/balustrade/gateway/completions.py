@@ -14,6 +14,7 @@ from balustrade.gateway.ask import Question, broken, spend
 from balustrade.gateway.completionstream import CompletionStream
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
+from balustrade.gateway.routing import expect_unrouted
 from balustrade.gateway.shapes import Model
 from balustrade.gateway.sse import DONE, event
 from balustrade.gateway.wire import Reader, Tree, encode, extended, unreadable
@@ -63,6 +64,7 @@ async def complete(state: State, request: Request) -> Answer | Streamed:
     """
     body, tree = READER.read(request.body)
     exchange = Exchange(state, request, body.model)
+    expect_unrouted(exchange)
     question = Question(exchange, PATH)
     prompts = _prompts(body)
     turns = [Turn(number, 0, Stage.INPUT, prompt) for number, prompt in enumerate(prompts)]

@@ -18,6 +18,7 @@ from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
 from balustrade.gateway.items import answer, conversation, rewrite
 from balustrade.gateway.responsestream import ResponseStream
+from balustrade.gateway.routing import expect_unrouted
 from balustrade.gateway.shapes import Model
 from balustrade.gateway.sse import event
 from balustrade.gateway.vaults import Vaults
@@ -65,6 +66,7 @@ async def responses(state: State, request: Request) -> Answer | Streamed:
     owner = request.key.name if request.key else ""
     vault = vaults.find(owner, body.previous_response_id or "")
     exchange = Exchange(state, request, body.model, vault)
+    expect_unrouted(exchange)
     question = Question(exchange, PATH)
     items = conversation(tree, exchange.rails.document.image_hosts)
     messages = [item.content for item in items]

@@ -21,6 +21,7 @@ from balustrade.gateway.explainer import Explainer
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.limits import Budgets
 from balustrade.gateway.metrics import Metrics
+from balustrade.gateway.routing import Routers
 from balustrade.gateway.sender import Sender
 from balustrade.gateway.settings import ModelSpec, Settings
 from balustrade.gateway.upstream import Upstreams
@@ -66,6 +67,7 @@ class State:
         self.budgets = Budgets(self.metrics)
         self.upstreams = Upstreams(settings.upstreams, self.metrics)
         self.route = Route(backends(settings.models))
+        self.routers = Routers(self)
         self.in_flight = 0
         """Requests being answered."""
 

@@ -11,6 +11,7 @@ from balustrade.core.content import Stage
 from balustrade.core.digest import digest
 from balustrade.core.spec import Positive, Spec
 from balustrade.policy.model import ActionName, OnError, Policy, Redaction, Rule
+from balustrade.policy.route import RouteSpec
 
 VERSION = 1
 StageName = Literal["input", "retrieval", "tool", "output"]
@@ -78,13 +79,29 @@ class StageSpec(Spec, frozen=True):
     redaction: Redaction | None = None
 
 
+class Stages(Spec, frozen=True):
+    """What is done at each stage; one that is absent has no guards."""
+
+    input: StageSpec = StageSpec()
+    retrieval: StageSpec = StageSpec()
+    tool: StageSpec = StageSpec()
+    output: StageSpec = StageSpec()
+    route: RouteSpec | None = None
+    """How a request that passed is answered: freely, carefully, or not at all."""
+
+    def at(self, stage: Stage) -> StageSpec:
+        """Return the guards and rules of a stage."""
+        spec: StageSpec = getattr(self, stage.value)
+        return spec
+
+
 class Document(Spec, frozen=True):
     """A whole policy file."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     version: Literal[1] = 1
     description: str = ""
-    stage: dict[StageName, StageSpec] = msgspec.field(default_factory=dict)
+    stage: Stages = Stages()
     on_error: OnError = OnError.BLOCK
     on_unjudged: ActionName = "block"
     demands: frozenset[Literal["text", "image", "video", "tool_call", "table"]] = frozenset()
@@ -108,14 +125,15 @@ class Document(Spec, frozen=True):
         meaning = msgspec.to_builtins(self, order="deterministic")
         for key in ("tests", "description"):
             del meaning[key]
-        for stage in meaning["stage"].values():
-            stage["rules"] = sorted(stage["rules"], key=digest)
-            stage["guards"] = sorted(stage["guards"], key=digest)
+        for stage in Stage:
+            own = meaning["stage"][stage.value]
+            own["rules"] = sorted(own["rules"], key=digest)
+            own["guards"] = sorted(own["guards"], key=digest)
         return digest(meaning)[:16]
 
     def policy(self, stage: Stage, rules: tuple[Rule, ...] | None = None) -> Policy:
         """Return the rules of one stage, with what it leaves open filled in."""
-        own = self.stage.get(stage.value, StageSpec())
+        own = self.stage.at(stage)
         return Policy(
             name=self.name,
             rules=own.rules if rules is None else rules,

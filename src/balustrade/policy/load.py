@@ -15,13 +15,17 @@ from balustrade.core.content import Stage
 from balustrade.core.errors import PolicyError, UnknownNameError
 from balustrade.policy.complaint import Tried, complaint, located
 from balustrade.policy.document import Document, StageSpec
+from balustrade.policy.route import RouteSpec
 
 __all__ = ["LIMIT", "Source", "complaint", "load", "loads", "presets", "read"]
 
 LIMIT = 4_000_000
 """Bytes a policy file may have."""
 
-STAGES = tuple(stage.value for stage in Stage)
+STAGES: dict[str, type[StageSpec | RouteSpec]] = {
+    **{stage.value: StageSpec for stage in Stage},
+    "route": RouteSpec,
+}
 
 
 class Source(Struct, frozen=True):
@@ -85,19 +89,20 @@ def loads(source: str, name: str = "policy") -> Document:
 
 
 def _check_stages(tree: Mapping[str, object], source: str, name: str) -> None:
-    """Decode each stage apart: within a dict, the decoder's paths would not name the stage."""
+    """Decode each stage apart, so that a complaint is about the stage alone."""
     stages = tree.get("stage")
     if not isinstance(stages, dict):
         return
     for stage, spec in stages.items():
         path = f"$.stage.{stage}"
-        if stage not in STAGES:
+        kind = STAGES.get(stage)
+        if kind is None:
             text = f"unknown stage {stage!r}, expected one of {', '.join(map(repr, STAGES))}"
             raise located(text, source, name, path)
         try:
-            msgspec.convert(spec, StageSpec)
+            msgspec.convert(spec, kind)
         except msgspec.ValidationError as error:
-            raise complaint(error, source, name, path, Tried(StageSpec, spec)) from error
+            raise complaint(error, source, name, path, Tried(kind, spec)) from error
 
 
 def presets() -> list[str]:
@@ -111,10 +116,11 @@ def presets() -> list[str]:
 
 
 def _check_rules(document: Document, source: str, name: str) -> None:
-    for stage, spec in document.stage.items():
+    for stage in Stage:
+        spec = document.stage.at(stage)
         seen: set[str] = set()
         for number, rule in enumerate(spec.rules):
-            path = f"$.stage.{stage}.rules[{number}]"
+            path = f"$.stage.{stage.value}.rules[{number}]"
             if rule.name in seen:
                 text = f"another rule of the stage is named {rule.name!r}"
                 raise located(text, source, name, f"{path}.name")

@@ -12,7 +12,7 @@ from balustrade.core.errors import BalustradeError, PolicyError
 from balustrade.core.guard import Calibrated, Guard, Latency
 from balustrade.guards.build import build as build_guard
 from balustrade.policy.complaint import complaint
-from balustrade.policy.document import Document, StageSpec
+from balustrade.policy.document import Document
 from balustrade.policy.model import Rule
 from balustrade.rails.rail import Rail
 
@@ -55,7 +55,7 @@ def build(document: Document, source: str = "", name: str = "policy") -> Rails:
 
 
 def _rail(document: Document, stage: Stage, source: str, name: str) -> Rail:
-    spec = document.stage.get(stage.value, StageSpec())
+    spec = document.stage.at(stage)
     guards = [
         _guard(options, f"$.stage.{stage.value}.guards[{number}]", source, name)
         for number, options in enumerate(spec.guards)

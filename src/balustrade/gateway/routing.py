@@ -1,0 +1,171 @@
+"""PrimeGuard in the gateway: a chat request that passed the input rail, routed and answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from balustrade.core.content import Content, Role
+from balustrade.core.decision import Action, Decision
+from balustrade.core.verdict import Verdict
+from balustrade.flow.cache import Cache
+from balustrade.flow.limit import deadline
+from balustrade.flow.run import AsyncSend, arun
+from balustrade.gateway.answers import read
+from balustrade.gateway.exchange import Exchange
+from balustrade.gateway.http import HttpError
+from balustrade.gateway.speaker import Speaker
+from balustrade.gateway.sse import DONE, event
+from balustrade.gateway.wire import Tree, encode
+from balustrade.policy.route import RouteSpec
+from balustrade.rails.prime.branches import Plan, plan
+from balustrade.rails.prime.prime import CAREFUL, NAME, Prime, decision, weighed
+
+if TYPE_CHECKING:
+    from balustrade.gateway.state import State
+
+ROOM = 300
+"""Tokens that a second thought may add to an answer whose length the client limits."""
+
+_NOT_CAREFUL = ("stream", "stream_options", "logprobs", "top_logprobs", "response_format")
+"""Fields that do not fit an answer which is an object first."""
+
+_any = msgspec.json.Decoder()
+
+
+class Routers:
+    """What asks guards for routes, one memory for each set of guidelines in force.
+
+    The speaker and its knowledge of what upstreams take are shared by all.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._speaker = Speaker(state)
+        self._sends: dict[str, AsyncSend] = {}
+
+    def send(self, spec: RouteSpec) -> AsyncSend:
+        """Return what answers for these guidelines: in time, and from memory if it can."""
+        known = self._sends.get(spec.revision)
+        if known is None:
+            if len(self._sends) >= 64:
+                del self._sends[next(iter(self._sends))]
+            timed = deadline(self._speaker, spec.timeout)
+            known = Cache(timed, spec.remembers) if spec.remembers else timed
+            self._sends[spec.revision] = known
+        return known
+
+
+def expect_unrouted(exchange: Exchange) -> None:
+    """Refuse a request by a way that no route leads through, rather than answer it unrouted.
+
+    Raises:
+        HttpError: 400; the policy has a route.
+    """
+    if exchange.rails.document.stage.route is not None:
+        raise HttpError(
+            400,
+            "this policy routes requests, which only /v1/chat/completions does",
+            code="route_not_supported",
+        )
+
+
+async def routed(exchange: Exchange, messages: Sequence[Content], spec: RouteSpec) -> Plan:
+    """Ask which way a request goes, take note of it, and return what that means."""
+    started = time.perf_counter()
+    prime = Prime(spec, exchange.model)
+    notes = await arun(prime.route(messages), exchange.state.routers.send(spec))
+    last = next((m for m in reversed(messages) if m.role is Role.USER), messages[-1])
+    exchange.decided(decision(notes, last, exchange.rails.revision), last, started)
+    return plan(spec, notes)
+
+
+def prepared(tree: Tree, known: Plan) -> Tree:
+    """Return a body with what the route puts around its conversation."""
+    before = [{"role": "system", "content": known.opening}] if known.opening else []
+    after = [{"role": "system", "content": known.closing}] if known.closing else []
+    made = {**tree, "messages": [*before, *tree["messages"], *after]}
+    if not known.branch.weighs:
+        return made
+    for name in _NOT_CAREFUL:
+        made.pop(name, None)
+    for name in ("max_tokens", "max_completion_tokens"):
+        if isinstance(made.get(name), int):
+            made[name] += ROOM
+    schema = {"name": "answer", "strict": True, "schema": _any.decode(CAREFUL)}
+    made["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return made
+
+
+def unpacked(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes | None:
+    """Return a careful answer with each alternative's response in the place of its object.
+
+    None if an alternative cannot be read and the policy lets no error pass; that is on note then.
+
+    Raises:
+        HttpError: The answer is not what a chat endpoint answers.
+    """
+    completion = read(data)
+    tree: Tree = _any.decode(data)
+    on_error = exchange.rails.document.on_error
+    for choice, known in zip(tree["choices"], completion.choices, strict=True):
+        if known.message.tool_calls or known.message.function_call:
+            continue
+        found = weighed(known.message.content or "", on_error)
+        if not found.response:
+            exchange.decided(_unread(exchange, seen[-1], found.trouble), seen[-1], _now())
+            return None
+        choice["message"]["content"] = found.response
+        choice.pop("logprobs", None)
+    return encode(tree)
+
+
+def _unread(exchange: Exchange, content: Content, trouble: str) -> Decision:
+    verdict = Verdict(NAME, (), trouble)
+    revision = exchange.rails.revision
+    return Decision(Action.BLOCK, content, (verdict,), "on_error", revision, stage="output")
+
+
+def _now() -> float:
+    return time.perf_counter()
+
+
+async def streamed(data: bytes) -> AsyncGenerator[bytes, None]:
+    """Yield a whole answer as an upstream would have streamed it, a word at a time."""
+    tree: Tree = _any.decode(data)
+    base = {name: tree.get(name) for name in ("id", "created", "model")}
+    base["object"] = "chat.completion.chunk"
+    for choice in tree["choices"]:
+        message: dict[str, Any] = choice["message"]
+        index = choice.get("index", 0)
+        first: dict[str, Any] = {"role": "assistant", "content": ""}
+        if message.get("tool_calls"):
+            calls = [{"index": n, **call} for n, call in enumerate(message["tool_calls"])]
+            first["tool_calls"] = calls
+        yield _chunk(base, index, first)
+        for word in _words(message.get("content") or ""):
+            yield _chunk(base, index, {"content": word})
+        yield _chunk(base, index, {}, choice.get("finish_reason") or "stop")
+    if tree.get("usage"):
+        yield event(encode({**base, "choices": [], "usage": tree["usage"]}))
+    yield DONE
+
+
+def _chunk(
+    base: Tree, index: int, delta: dict[str, Any], finish_reason: str | None = None
+) -> bytes:
+    choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
+    return event(encode({**base, "choices": [choice]}))
+
+
+def _words(text: str) -> list[str]:
+    """Cut a text behind each blank."""
+    found: list[str] = []
+    start = 0
+    for place, letter in enumerate(text):
+        if letter.isspace():
+            found.append(text[start : place + 1])
+            start = place + 1
+    return [*found, text[start:]] if start < len(text) else found

@@ -1,0 +1,1 @@
+"""PrimeGuard: route a request by the designer's guidelines instead of refusing it by reflex."""

@@ -1,0 +1,166 @@
+"""The two passes of PrimeGuard as flows: route a request, answer it by its route.
+
+Lu et al. 2024, arXiv 2407.16318. The same model may serve as guard and as main model, or two. A
+route that cannot be had (no answer, no object, no known name, too late) is the careful one: neither
+a refusal nor a free answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from balustrade.core.call import Flow, converse
+from balustrade.core.content import Content
+from balustrade.core.decision import Action, Decision
+from balustrade.core.errors import BackendError
+from balustrade.core.verdict import Finding, Verdict
+from balustrade.policy.document import REFUSAL
+from balustrade.policy.model import OnError
+from balustrade.policy.route import RouteSpec
+from balustrade.rails.prime.branches import Form, messages, plan
+from balustrade.rails.prime.notes import Notes, Route, answer_of, read
+from balustrade.rails.prime.prompts import router
+
+NAME = "prime"
+ALTERNATIVES = 20
+LONGEST = 1_024
+"""Tokens of an answer of the main model, where nobody says otherwise."""
+
+SCHEMA = msgspec.json.encode(
+    {
+        "type": "object",
+        "properties": {
+            "check": {"type": "string"},
+            "route": {"type": "string", "enum": [route.value for route in Route]},
+            "tip": {"type": "string"},
+        },
+        "required": ["check", "route", "tip"],
+        "additionalProperties": False,
+    }
+).decode()
+CAREFUL = msgspec.json.encode(
+    {
+        "type": "object",
+        "properties": {
+            "reevaluation": {"type": "string"},
+            "final_response": {"type": "string"},
+        },
+        "required": ["reevaluation", "final_response"],
+        "additionalProperties": False,
+    }
+).decode()
+
+
+class Answered(Struct, frozen=True):
+    """What became of a request."""
+
+    notes: Notes
+    response: str
+    reevaluation: str = ""
+    calls: int = 0
+    """How often a model was asked."""
+    is_degraded: bool = False
+    """Whether the guard or the main model did not do its part."""
+    trouble: str = ""
+
+
+class Prime(Struct, frozen=True):
+    """Guidelines and the models that follow them.
+
+    Args:
+        spec: The guidelines.
+        model: The main model; the guard too, unless the guidelines name another.
+        form: How the main model is asked.
+        on_error: What follows if a careful answer cannot be read.
+        refusal: What is said to a direct violation.
+    """
+
+    spec: RouteSpec
+    model: str
+    form: Form = "hidden"
+    on_error: OnError = OnError.BLOCK
+    refusal: str = REFUSAL
+
+    def route(self, conversation: Sequence[Content]) -> Flow[Notes]:
+        """Ask the guard which way a conversation goes; never raises for what the guard does."""
+        try:
+            reply = yield from converse(
+                self.spec.guard or self.model,
+                router(self.spec, conversation),
+                schema=SCHEMA,
+                logprobs=ALTERNATIVES,
+            )
+        except BackendError as error:
+            return Notes(trouble=f"the guard did not answer: {error}")
+        return read(reply, self.spec.minimal, self.spec.direct)
+
+    def answer(self, conversation: Sequence[Content], fixed: Notes | None = None) -> Flow[Answered]:
+        """Route a conversation and answer it.
+
+        Args:
+            conversation: Its messages, oldest first.
+            fixed: A route to take without asking the guard, for ablations.
+
+        Raises:
+            BackendError: The main model did not answer.
+        """
+        notes = fixed
+        if notes is None:
+            notes = yield from self.route(conversation)
+        asked, degraded = int(fixed is None), bool(notes.trouble)
+        known = plan(self.spec, notes)
+        if not known.branch.asks:
+            return Answered(notes, self.refusal, calls=asked, is_degraded=degraded)
+        reply = yield from converse(
+            self.model,
+            messages(self.spec, notes, conversation, self.form),
+            schema=CAREFUL if known.branch.weighs else "",
+            max_tokens=LONGEST,
+        )
+        if not known.branch.weighs:
+            return Answered(notes, reply.text, calls=asked + 1, is_degraded=degraded)
+        said = weighed(reply.text, self.on_error)
+        if said.trouble:
+            response = said.response or self.refusal
+            return Answered(notes, response, "", asked + 1, is_degraded=True, trouble=said.trouble)
+        return Answered(notes, said.response, said.thought, asked + 1, is_degraded=degraded)
+
+
+class Weighed(NamedTuple):
+    """A careful answer, taken apart."""
+
+    thought: str
+    response: str
+    """What the person is to read; empty if nothing may be shown."""
+    trouble: str = ""
+
+
+def weighed(text: str, on_error: OnError) -> Weighed:
+    """Take a careful answer apart.
+
+    One that cannot be read as an object is shown only if the policy lets errors pass and no part
+    of it looks like an object: it might be what the model thought, not what it meant to say.
+    """
+    found = answer_of(text)
+    if found is not None:
+        return Weighed(*found)
+    is_prose = "{" not in text and "final_response" not in text.lower()
+    shown = text if is_prose and on_error is not OnError.BLOCK else ""
+    return Weighed("", shown, "the careful answer could not be read")
+
+
+def decision(notes: Notes, content: Content, revision: str) -> Decision:
+    """Return a route as a decision for the log: a direct violation blocks, a potential flags."""
+    action = {Route.MINIMAL: Action.ALLOW, Route.POTENTIAL: Action.FLAG, Route.DIRECT: Action.BLOCK}
+    scores = notes.scores or {notes.route: 1.0}
+    findings = tuple(
+        Finding(each.value.replace("_", "-"), min(max(score, 0.0), 1.0), note=notes.check)
+        for each, score in scores.items()
+        if each is not Route.MINIMAL and score > 0
+    )
+    verdict = Verdict(NAME, findings, notes.trouble)
+    return Decision(action[notes.route], content, (verdict,), "route", revision, stage="input")

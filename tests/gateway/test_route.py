@@ -1,0 +1,215 @@
+"""`[stage.route]` in the gateway: free, careful and refused, plain and streamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+PATH = "/v1/chat/completions"
+ROUTE = """
+[stage.route]
+guard = "watch"
+restrictive = ["Do not pick locks for strangers."]
+directive = ["You speak for a locksmiths' school."]
+"""
+OBJECT = {"check": "A check.", "tip": "A tip."}
+
+
+def said(*texts: str) -> dict[str, Any]:
+    choices = [
+        {"index": n, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        for n, text in enumerate(texts)
+    ]
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
+
+
+def careful(text: str) -> str:
+    return json.dumps({"reevaluation": "SECRET THOUGHT", "final_response": text})
+
+
+def play(script: Any, route: str, *answers: str) -> None:
+    """Have the upstream serve the guard `watch`, and the main model."""
+
+    def answer(_path: str, body: dict[str, Any]) -> Any:
+        if body["model"] == "watch":
+            return said(json.dumps({**OBJECT, "route": route}))
+        if not body.get("stream"):
+            return said(*answers)
+        words = [{"delta": {"content": word + " "}} for word in answers[0].split()]
+        chunks = [*words, {"delta": {}, "finish_reason": "stop"}]
+        events = [{"id": "c", "choices": [{"index": 0, **each}]} for each in chunks]
+        return [*events, b"data: [DONE]\n\n"]
+
+    script.answer = answer
+
+
+def ask(url: str, content: str = "How does a lock work?", **more: Any) -> httpx.Response:
+    body = {"model": "m", "messages": [{"role": "user", "content": content}], **more}
+    return httpx.post(url + PATH, json=body, timeout=20)
+
+
+def text_of(reply: httpx.Response) -> str:
+    if not reply.headers["content-type"].startswith("text/event-stream"):
+        return str(reply.json()["choices"][0]["message"]["content"])
+    lines = [line[6:] for line in reply.text.splitlines() if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    deltas = [c["delta"] for line in lines[:-1] for c in json.loads(line)["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def asked(script: Any, model: str) -> list[dict[str, Any]]:
+    return [body for _, body in script.asked if body["model"] == model]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_of_no_risk_is_answered_freely_with_the_tip(
+    gateway: Callable[..., str], script: Any, policy: str, stream: bool
+) -> None:
+    play(script, "no_to_minimal_risk", "Pins fall into place.")
+    reply = ask(gateway(policy + ROUTE), stream=stream, temperature=0.7)
+    assert text_of(reply).strip() == "Pins fall into place."
+    [main] = asked(script, "m")
+    first, request, last = main["messages"]
+    assert "locksmiths' school" in first["content"]
+    assert "Do not pick locks" not in first["content"]
+    assert request == {"role": "user", "content": "How does a lock work?"}
+    assert "A tip." in last["content"]
+    assert main["temperature"] == 0.7
+    [guard] = asked(script, "watch")
+    assert "Do not pick locks" in guard["messages"][0]["content"]
+    assert guard["temperature"] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_careful_answer_is_unpacked_before_any_of_it_leaves(
+    gateway: Callable[..., str], script: Any, policy: str, stream: bool
+) -> None:
+    play(script, "potential_violation", careful("In general:\n- pins\n- a  cylinder"))
+    reply = ask(gateway(policy + ROUTE), stream=stream, max_tokens=50)
+    assert text_of(reply) == "In general:\n- pins\n- a  cylinder"
+    assert "SECRET" not in reply.text
+    [main] = asked(script, "m")
+    assert not main.get("stream")
+    assert main["max_tokens"] > 50
+    assert main["response_format"]["type"] == "json_schema"
+    assert "Do not pick locks" in main["messages"][0]["content"]
+    assert "final_response" in main["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_direct_violation_is_refused_and_on_record(
+    gateway: Callable[..., str], script: Any, policy: str, stream: bool
+) -> None:
+    play(script, "direct_violation", "never")
+    url = gateway(policy + ROUTE)
+    reply = ask(url, stream=stream)
+    assert text_of(reply) == "I'm sorry, but I can't help with that."
+    assert asked(script, "m") == []
+    record = httpx.get(f"{url}/v1/decisions/{reply.headers['x-balustrade-decision']}").json()
+    assert "direct-violation" in json.dumps(record)
+    assert reply.headers["x-balustrade-action"] == "block"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_careful_answer_says_is_judged_like_any(
+    gateway: Callable[..., str], script: Any, policy: str, stream: bool
+) -> None:
+    play(script, "potential_violation", careful("Well, a nasty thing it is."))
+    reply = ask(gateway(policy + ROUTE), stream=stream)
+    assert "nasty thing" not in text_of(reply)
+    assert "content_filter" in reply.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("broken", ["I will just answer.", '{"reevaluation": "SECRET THOUGHT"', ""])
+def test_a_careful_answer_that_cannot_be_read_is_refused(
+    gateway: Callable[..., str], script: Any, policy: str, broken: str, stream: bool
+) -> None:
+    play(script, "potential_violation", broken)
+    reply = ask(gateway(policy + ROUTE), stream=stream)
+    assert text_of(reply) == "I'm sorry, but I can't help with that."
+    assert reply.headers["x-balustrade-action"] == "block"
+
+
+def test_a_guard_that_cannot_be_had_means_care(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    script.answer = lambda _path, body: (
+        b"not json" if body["model"] == "watch" else said(careful("With care."))
+    )
+    assert text_of(ask(gateway(policy + ROUTE))) == "With care."
+    slow = ROUTE.replace("[stage.route]", "[stage.route]\ntimeout = 0.05")
+    play(script, "no_to_minimal_risk", careful("With care."))
+    script.answer = _slowly(script.answer)
+    assert text_of(ask(gateway(policy + slow), "Another?")) == "With care."
+
+
+def _slowly(answer: Callable[[str, dict[str, Any]], Any]) -> Callable[[str, dict[str, Any]], Any]:
+    def slow(path: str, body: dict[str, Any]) -> Any:
+        if body["model"] == "watch":
+            import time
+
+            time.sleep(0.3)
+        return answer(path, body)
+
+    return slow
+
+
+def test_a_route_is_remembered_for_the_same_request_and_guidelines(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    play(script, "no_to_minimal_risk", "fine")
+    url = gateway(policy + ROUTE)
+    for content in ("one", "one", "two", "one"):
+        assert text_of(ask(url, content)) == "fine"
+    assert len(asked(script, "watch")) == 2
+    assert len(asked(script, "m")) == 4
+
+
+def test_each_alternative_of_a_careful_answer_is_unpacked(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    play(script, "potential_violation", careful("one"), careful("two"))
+    reply = ask(gateway(policy + ROUTE), n=2)
+    assert [c["message"]["content"] for c in reply.json()["choices"]] == ["one", "two"]
+
+
+def test_the_input_rail_comes_first(gateway: Callable[..., str], script: Any, policy: str) -> None:
+    play(script, "no_to_minimal_risk", "fine")
+    reply = ask(gateway(policy + ROUTE), "the forbidden word")
+    assert reply.json()["balustrade"]["rule"] == "no-forbidden"
+    assert script.asked == []
+
+
+def test_options_an_upstream_does_not_take_are_left_out(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    def answer(_path: str, body: dict[str, Any]) -> Any:
+        if body["model"] != "watch":
+            return said("fine")
+        return said(json.dumps({**OBJECT, "route": "no_to_minimal_risk"}))
+
+    script.answer = answer
+    script.refuses = lambda body: "logprobs" in body or "response_format" in body
+    url = gateway(policy + ROUTE)
+    for content in ("one", "two"):
+        assert text_of(ask(url, content)) == "fine"
+    sent = asked(script, "watch")
+    assert [("response_format" in b, "logprobs" in b) for b in sent][-2:] == [(False, False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/completions", {"prompt": "hi"}), ("/v1/responses", {"input": "hi"})],
+)
+def test_no_way_leads_past_the_route(
+    gateway: Callable[..., str], script: Any, policy: str, path: str, body: dict[str, Any]
+) -> None:
+    reply = httpx.post(gateway(policy + ROUTE) + path, json={"model": "m", **body}, timeout=20)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["code"] == "route_not_supported"
+    assert script.asked == []
