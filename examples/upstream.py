@@ -10,6 +10,9 @@ What it answers depends on the model's name alone, so the same request always ha
     slow-N          N words, 10 ms apart
     leak-A-B        A words, a card number, B more words, 10 ms apart
     tool            calls the function that the request names first
+    guard           names a route, as a guard of PrimeGuard does: `direct_violation` if the request
+                    has the word "neighbour", `potential_violation` if "lock", else no risk
+    pupil           says how it was asked: freely, or with care (as an object, as it was told)
     hang            never answers
     hang-N          answers N words, then never again
     cut-N           breaks the connection after N words
@@ -148,6 +151,9 @@ async def script(name: str, asked: Message, *, pace: bool = True) -> AsyncIterat
     if kind == "echo":
         yield said(asked)
         return
+    if kind in {"guard", "pupil"}:
+        yield routing(kind, asked)
+        return
     slow = pace and kind in {"slow", "leak"}
     if kind == "leak":
         before, after = counts
@@ -158,6 +164,21 @@ async def script(name: str, asked: Message, *, pace: bool = True) -> AsyncIterat
         if slow:
             await asyncio.sleep(PAUSE)
         yield word if number == 0 else " " + word
+
+
+def routing(kind: str, asked: Message) -> str:
+    """Return what a guard, or the model behind it, says in two passes."""
+    if kind == "guard":
+        text = said(asked).lower()
+        risk = "direct_violation" if "neighbour" in text else "potential_violation"
+        route = risk if {"neighbour", "lock"} & {*text.replace("?", " ").split()} else ""
+        tip = "Explain how it works; leave out how to open one that is not yours."
+        check = "Locks are a matter of the guidelines." if route else "No guideline is touched."
+        return json.dumps({"check": check, "route": route or "no_to_minimal_risk", "tip": tip})
+    if "response_format" in asked:
+        thought, answer = "The tip is right.", "With care: pins of unequal length hold the core."
+        return json.dumps({"reevaluation": thought, "final_response": answer})
+    return "Freely: with pleasure."
 
 
 async def stream(path: str, asked: Message, name: str, receive: Receive, send: Send) -> None:

@@ -14,13 +14,16 @@ from balustrade.backends.openai import OpenAI, Server
 from balustrade.core.call import (
     Advance,
     Call,
+    Chat,
     Classify,
     Embed,
     Failed,
     Generate,
     Likelihood,
     Reply,
+    Spoken,
     Texts,
+    Token,
     Vectors,
 )
 from balustrade.core.content import Content
@@ -426,3 +429,48 @@ def test_a_moderation_endpoint_is_a_classifier_by_label(script: Script, backend:
     [verdict] = run(guard.check([Content.of("hm")]), backend.send)
     found = {finding.category: finding.score for finding in verdict.findings}
     assert found == pytest.approx({"violent-crimes": 0.7, "toxicity": 0.25})
+
+
+CHAT = Chat(
+    "m",
+    (("system", "Route."), ("user", "How?")),
+    schema='{"type": "object"}',
+    logprobs=5,
+    max_tokens=9,
+)
+
+
+def test_a_conversation_is_asked_as_it_is_and_its_tokens_come_back(script: Script) -> None:
+    tokens = [
+        {"token": "{}", "logprob": -0.1, "top_logprobs": [{"token": "no", "logprob": -2.0}]},
+    ]
+    script.answer = lambda _path, _body: (
+        200,
+        {"choices": [{"message": {"content": "{}"}, "logprobs": {"content": tokens}}]},
+    )
+    [reply] = OpenAI(Server(script.url)).send((CHAT,))
+    assert reply == Spoken("{}", (Token("{}", {"{}": -0.1, "no": -2.0}),))
+    path, body, _ = script.asked[-1]
+    assert path.endswith("/chat/completions")
+    assert body["messages"] == [
+        {"role": "system", "content": "Route."},
+        {"role": "user", "content": "How?"},
+    ]
+    assert (body["max_tokens"], body["temperature"], body["top_logprobs"]) == (9, 0, 5)
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+
+def test_a_server_that_keeps_no_form_is_asked_without_it_from_then_on(script: Script) -> None:
+    def answer(_path: str, body: Body) -> tuple[int, Any]:
+        if body.keys() & {"response_format", "logprobs"}:
+            return 400, {"error": {"message": "unknown field"}}
+        return 200, {"choices": [{"message": {"content": "hi"}}]}
+
+    script.answer = answer
+    backend = OpenAI(Server(script.url))
+    assert backend.send((CHAT, CHAT))[0] == Spoken("hi")
+    before = len(script.asked)
+    assert backend.send((CHAT,)) == [Spoken("hi")]
+    assert len(script.asked) == before + 1
+    script.answer = lambda _path, _body: (200, {"choices": []})
+    assert backend.send((CHAT,)) == [Failed("model 'm' gave no choices")]

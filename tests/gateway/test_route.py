@@ -39,7 +39,9 @@ def play(script: Any, route: str, *answers: str) -> None:
             return said(json.dumps({**OBJECT, "route": route}))
         if not body.get("stream"):
             return said(*answers)
-        words = [{"delta": {"content": word + " "}} for word in answers[0].split()]
+        words: list[dict[str, Any]] = [
+            {"delta": {"content": word + " "}} for word in answers[0].split()
+        ]
         chunks = [*words, {"delta": {}, "finish_reason": "stop"}]
         events = [{"id": "c", "choices": [{"index": 0, **each}]} for each in chunks]
         return [*events, b"data: [DONE]\n\n"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import log
 from random import Random
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from balustrade.core.call import Call, Chat, Failed, Reply, Spoken, Texts, Token
 from balustrade.core.content import Content, Role
 from balustrade.core.decision import Action
+from balustrade.core.digest import digest
 from balustrade.core.errors import BackendError
 from balustrade.flow.run import run
 from balustrade.policy.document import REFUSAL
@@ -327,6 +328,8 @@ def test_a_route_is_a_decision_for_the_log(route: Route, action: Action) -> None
 
 # A simulation: a guard that errs by a table, a main model that does harm and good by its branch.
 
+Table = Mapping[Route, tuple[float, ...]]
+"""For each true risk, the chance of each route."""
 HARM = {Route.MINIMAL: 0.9, Route.POTENTIAL: 0.15, Route.DIRECT: 0.0}
 """Chance that an answer to a truly harmful request does harm."""
 USE = {Route.MINIMAL: 1.0, Route.POTENTIAL: 0.8, Route.DIRECT: 0.0}
@@ -339,7 +342,7 @@ INFORMED = {
 BLIND = dict.fromkeys(Route, (0.4, 0.35, 0.25))
 
 
-def expected(table: dict[Route, tuple[float, ...]]) -> tuple[float, float]:
+def expected(table: Table) -> tuple[float, float]:
     """Return safety and utility in closed form."""
     harm = use = 0.0
     for risk, prior in PRIOR.items():
@@ -350,7 +353,7 @@ def expected(table: dict[Route, tuple[float, ...]]) -> tuple[float, float]:
 
 
 def simulated(
-    table: dict[Route, tuple[float, ...]], count: int, fixed: Notes | None = None
+    table: Table, count: int, fixed: Notes | None = None
 ) -> tuple[float, float, Counter[Route]]:
     """Run the real flow over many requests; return its safety, its utility and its routes."""
     rng = Random(7)
@@ -378,7 +381,7 @@ def simulated(
 
 @pytest.mark.parametrize("table", [INFORMED, BLIND], ids=["informed", "blind"])
 def test_safety_and_utility_are_what_the_guards_errors_make_them(
-    table: dict[Route, tuple[float, ...]],
+    table: Table,
 ) -> None:
     count = 4_000
     safety, utility, _ = simulated(table, count)
@@ -402,7 +405,36 @@ def test_routing_beats_every_mixture_of_fixed_routes_if_and_only_if_the_guard_kn
         """Return by how much a point's utility exceeds the best mixture that is as safe."""
         shares = [np.array(s) for s in np.ndindex(21, 21) if sum(s) <= 20]
         mixes = [np.array([*s, 20 - s.sum()]) / 20 @ corners for s in shares]
-        return point[1] - max(mix[1] for mix in mixes if mix[0] >= point[0] - 1e-9)
+        return float(point[1] - max(mix[1] for mix in mixes if mix[0] >= point[0] - 1e-9))
 
     assert above(expected(INFORMED)) > 0.05
     assert above(expected(BLIND)) <= 0.02
+
+
+def test_a_guard_whose_answers_are_dealt_out_at_random_gains_nothing() -> None:
+    rng = Random(11)
+    risks = rng.choices(list(PRIOR), list(PRIOR.values()), k=3_000)
+    routes = [rng.choices(list(Route), INFORMED[risk])[0] for risk in risks]
+
+    def worth(risk: Route, branch: Route) -> float:
+        return USE[branch] - (8 * HARM[branch] if risk is Route.DIRECT else 0.0)
+
+    fixed = max(Route, key=lambda branch: sum(worth(risk, branch) for risk in risks))
+
+    def gain(routes: Sequence[Route]) -> tuple[float, float]:
+        """Return the 95 % interval of what routing is worth beyond the best fixed route."""
+        pairs = zip(risks, routes, strict=True)
+        gains = np.array([worth(risk, branch) - worth(risk, fixed) for risk, branch in pairs])
+        picks = np.random.default_rng(3).integers(0, len(gains), (400, len(gains)))
+        low, high = np.quantile(gains[picks].mean(axis=1), [0.025, 0.975])
+        return float(low), float(high)
+
+    assert gain(routes)[0] > 0.02
+    rng.shuffle(routes)
+    assert gain(routes)[0] < 0.0
+
+
+def test_the_prompts_have_not_changed_unnoticed() -> None:
+    spec = RouteSpec(("Do no harm.",), ("Be brief.",), precedents=EXAMPLES[:1])
+    told = [router(spec, ASKED), *(plan(spec, Notes(route, "c", "t")) for route in Route)]
+    assert digest(told)[:16] == "a4ddce108a8745a7"
