@@ -440,7 +440,9 @@ CHAT = Chat(
 )
 
 
-def test_a_conversation_is_asked_as_it_is_and_its_tokens_come_back(script: Script) -> None:
+def test_a_conversation_is_asked_as_it_is_and_its_tokens_come_back(
+    script: Script, backend: OpenAI
+) -> None:
     tokens = [
         {"token": "{}", "logprob": -0.1, "top_logprobs": [{"token": "no", "logprob": -2.0}]},
     ]
@@ -448,7 +450,7 @@ def test_a_conversation_is_asked_as_it_is_and_its_tokens_come_back(script: Scrip
         200,
         {"choices": [{"message": {"content": "{}"}, "logprobs": {"content": tokens}}]},
     )
-    [reply] = OpenAI(Server(script.url)).send((CHAT,))
+    [reply] = backend.send((CHAT,))
     assert reply == Spoken("{}", (Token("{}", {"{}": -0.1, "no": -2.0}),))
     path, body, _ = script.asked[-1]
     assert path.endswith("/chat/completions")
@@ -460,14 +462,15 @@ def test_a_conversation_is_asked_as_it_is_and_its_tokens_come_back(script: Scrip
     assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
 
 
-def test_a_server_that_keeps_no_form_is_asked_without_it_from_then_on(script: Script) -> None:
+def test_a_server_that_keeps_no_form_is_asked_without_it_from_then_on(
+    script: Script, backend: OpenAI
+) -> None:
     def answer(_path: str, body: Body) -> tuple[int, Any]:
         if body.keys() & {"response_format", "logprobs"}:
             return 400, {"error": {"message": "unknown field"}}
         return 200, {"choices": [{"message": {"content": "hi"}}]}
 
     script.answer = answer
-    backend = OpenAI(Server(script.url))
     assert backend.send((CHAT, CHAT))[0] == Spoken("hi")
     before = len(script.asked)
     assert backend.send((CHAT,)) == [Spoken("hi")]

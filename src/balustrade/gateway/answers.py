@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,9 +14,11 @@ from balustrade.gateway.ask import broken
 from balustrade.gateway.convert import Placed, answer
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import HttpError
+from balustrade.gateway.redraft import Redraft, merged
 from balustrade.gateway.shapes import AnswerMessage, ChatCompletion
 from balustrade.gateway.wire import Tree, encode, extended, put
 from balustrade.rails.pipeline import Outcome
+from balustrade.rails.regenerate import wants_another
 
 _decoder = msgspec.json.Decoder(ChatCompletion)
 _any = msgspec.json.Decoder()
@@ -37,27 +39,23 @@ def read(data: bytes) -> ChatCompletion:
         raise broken(f"upstream did not answer as a chat endpoint does: {error}") from error
 
 
-async def judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes:
+async def judged(
+    exchange: Exchange, seen: Sequence[Content], data: bytes, redraft: Redraft | None = None
+) -> bytes:
     """Judge each alternative of an answer for itself; return what may leave.
 
     Args:
         exchange: The request's.
         seen: The conversation as the model saw it.
         data: The upstream's answer.
+        redraft: What asks for alternatives again that a rule of `regenerate` held back.
 
     Raises:
         HttpError: The answer is not what a chat endpoint answers; or no alternative may leave,
             and the policy wants that as an error.
     """
-    try:
-        completion = read(data)
-    except HttpError:
-        await exchange.record()
-        raise
-    placed = [answer(choice.message) for choice in completion.choices]
-    contents = [Content(tuple(p.part for p in parts), Role.ASSISTANT) for parts in placed]
     pipeline = exchange.pipeline
-    outcomes = await exchange.judge_all(pipeline.answers(seen, contents, exchange.vault))
+    data, placed, contents, outcomes = await drafted(exchange, seen, data, redraft)
     await exchange.record()
     if exchange.answers_errors and outcomes and all(outcome.stops for outcome in outcomes):
         decision = exchange.decision
@@ -72,6 +70,51 @@ async def judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> by
     for choice, parts, outcome in zip(tree["choices"], placed, outcomes, strict=True):
         is_new = _settle(exchange, choice, parts, outcome) or is_new
     return extended(encode(tree) if is_new else data, exchange.extension())
+
+
+class Drafted(NamedTuple):
+    """An answer as it stands after its last draft, its parts and what was decided of each."""
+
+    data: bytes
+    placed: list[list[Placed]]
+    contents: list[Content]
+    outcomes: list[Outcome]
+
+
+async def drafted(
+    exchange: Exchange, seen: Sequence[Content], data: bytes, redraft: Redraft | None
+) -> Drafted:
+    """Judge an answer, and again what takes the place of drafts that were held back.
+
+    Raises:
+        HttpError: An answer is not what a chat endpoint answers.
+    """
+    rounds = exchange.rails.document.regeneration.rounds if redraft else 1
+    before = exchange.told
+    found = await _judged(exchange, seen, data)
+    for _ in range(1, rounds):
+        held_back = [n for n, outcome in enumerate(found.outcomes) if wants_another(outcome)]
+        if not held_back or redraft is None:
+            break
+        again = await redraft([found.outcomes[number] for number in held_back])
+        if again is None:
+            break
+        # What counts from here on is what becomes of the new draft; all drafts stay on record.
+        exchange.told = before
+        found = await _judged(exchange, seen, merged(found.data, held_back, again))
+    return found
+
+
+async def _judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> Drafted:
+    try:
+        completion = read(data)
+    except HttpError:
+        await exchange.record()
+        raise
+    placed = [answer(choice.message) for choice in completion.choices]
+    contents = [Content(tuple(p.part for p in parts), Role.ASSISTANT) for parts in placed]
+    flow = exchange.pipeline.answers(seen, contents, exchange.vault)
+    return Drafted(data, placed, contents, await exchange.judge_all(flow))
 
 
 def _strip(tree: Tree) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from balustrade.core.content import Content
-from balustrade.gateway.answers import judged, refusal
+from balustrade.gateway.answers import drafted, judged, refusal
 from balustrade.gateway.ask import Question, spend
 from balustrade.gateway.chatstream import ChatStream
 from balustrade.gateway.convert import applied, conversation, rewrite
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
+from balustrade.gateway.redraft import Unpack, redrafter, regenerates
 from balustrade.gateway.routing import prepared, routed, streamed, unpacked
 from balustrade.gateway.shapes import ChatRequest
 from balustrade.gateway.sse import DONE, event
@@ -41,44 +43,58 @@ async def chat(state: State, request: Request) -> Answer | Streamed:
     if outcome.changes:
         rewrite(body, tree, outcome.changes)
         messages = applied(messages, outcome.changes)
+    weighs = False
     spec = exchange.rails.document.stage.route
     if spec is not None:
         known = await routed(exchange, messages, spec)
         if not known.branch.asks:
             await exchange.record()
             return refuse(exchange, body)
-        tree = prepared(tree, known)
-        if known.branch.weighs:
-            return await _weighed(exchange, question, body, tree, messages)
-    if body.stream:
+        tree, weighs = prepared(tree, known), known.branch.weighs
+    if body.stream and not weighs and not regenerates(exchange.rails):
         pieces = await question.stream(tree)
         stream = ChatStream(exchange, messages, body.n or 1)
         return Streamed(stream.run(pieces), headers=exchange.headers())
-    data = await question.whole(tree)
-    spend(exchange, data)
-    answer = await judged(exchange, messages, data)
-    return Answer(body=answer, headers=exchange.headers())
+    unpack = partial(unpacked, exchange, messages) if weighs else _as_it_is
+    return await _whole(
+        exchange, question, body, tree=tree, messages=messages, unpack=unpack
+    )
 
 
-async def _weighed(
+async def _whole(  # noqa: PLR0913 - one request's parts
     exchange: Exchange,
     question: Question,
     body: ChatRequest,
+    *,
     tree: Tree,
     messages: Sequence[Content],
+    unpack: Unpack,
 ) -> Answer | Streamed:
-    """Return a careful answer: whole before any of it leaves, streamed if that was asked for."""
+    """Return an answer that is whole before any of it leaves, streamed if that was asked for."""
+    tree = {name: value for name, value in tree.items() if name not in _OF_STREAMS}
     data = await question.whole(tree)
     spend(exchange, data)
-    said = unpacked(exchange, messages, data)
+    said = unpack(data)
     if said is None:
         await exchange.record()
         return refuse(exchange, body)
-    if body.stream:
-        await exchange.record()
-        stream = ChatStream(exchange, messages, body.n or 1)
-        return Streamed(stream.run(streamed(said)), headers=exchange.headers())
-    return Answer(body=await judged(exchange, messages, said), headers=exchange.headers())
+    again = regenerates(exchange.rails)
+    redraft = redrafter(exchange, question, tree, unpack) if again else None
+    if not body.stream:
+        answer = await judged(exchange, messages, said, redraft)
+        return Answer(body=answer, headers=exchange.headers())
+    if redraft is not None:
+        said = (await drafted(exchange, messages, said, redraft)).data
+    await exchange.record()
+    stream = ChatStream(exchange, messages, body.n or 1)
+    return Streamed(stream.run(streamed(said)), headers=exchange.headers())
+
+
+_OF_STREAMS = frozenset({"stream", "stream_options"})
+
+
+def _as_it_is(data: bytes) -> bytes | None:
+    return data
 
 
 def refuse(exchange: Exchange, body: ChatRequest) -> Answer | Streamed:

@@ -66,7 +66,8 @@ class Exchange:
         self._waiting: list[Recorded] = []
         self._writing: asyncio.Task[None] | None = None
         self._ids: dict[int, tuple[Decision, str]] = {}
-        self._told: tuple[Decision, str] | None = None
+        self.told: tuple[Decision, str] | None = None
+        """The decision that counts so far, and its ID: the gravest, the latest of equals."""
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow of the pipeline."""
@@ -98,8 +99,8 @@ class Exchange:
         known = facts(self.request, self.model, micros)
         self._waiting.append(Recorded(decision, content, known))
         self._ids[id(decision)] = (decision, known.id)
-        if self._told is None or decision.action >= self._told[0].action:
-            self._told = (decision, known.id)
+        if self.told is None or decision.action >= self.told[0].action:
+            self.told = (decision, known.id)
         return known.id
 
     async def explain(self, content: Content, decision: Decision) -> Explanation | None:
@@ -131,24 +132,24 @@ class Exchange:
     @property
     def decision(self) -> Decision | None:
         """The decision that counts so far: the gravest, the latest of equals."""
-        return self._told[0] if self._told else None
+        return self.told[0] if self.told else None
 
     @property
     def decision_id(self) -> str:
         """The ID of that decision; empty if nothing was judged."""
-        return self._told[1] if self._told else ""
+        return self.told[1] if self.told else ""
 
     def extension(self, decision: Decision | None = None) -> dict[str, str]:
         """Return the field that bodies carry: one decision, or the one that counts."""
         if decision is not None:
             return told(*self._ids[id(decision)])
-        return told(*self._told) if self._told else {}
+        return told(*self.told) if self.told else {}
 
     def headers(self) -> Headers:
         """Return the headers that name the decision."""
-        if self._told is None:
+        if self.told is None:
             return ()
-        decision, identifier = self._told
+        decision, identifier = self.told
         return (
             (b"x-balustrade-decision", identifier.encode()),
             (b"x-balustrade-action", decision.action.word.encode()),

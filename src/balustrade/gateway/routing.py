@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROOM = 300
 """Tokens that a second thought may add to an answer whose length the client limits."""
 
-_NOT_CAREFUL = ("stream", "stream_options", "logprobs", "top_logprobs", "response_format")
+_NOT_CAREFUL = ("logprobs", "top_logprobs", "response_format")
 """Fields that do not fit an answer which is an object first."""
 
 _any = msgspec.json.Decoder()

@@ -57,6 +57,16 @@ class Streaming(Spec, frozen=True):
     """How many of the last characters guards that judge whole texts see."""
 
 
+class Regeneration(Spec, frozen=True):
+    """How an answer is asked for again where a rule says `regenerate`.
+
+    A streamed answer is held until it has passed.
+    """
+
+    rounds: Annotated[int, Meta(ge=1, le=5)] = 3
+    """Drafts in all, the first included; then the request is refused."""
+
+
 class Case(Spec, frozen=True):
     """A test the author wrote into the policy; `balustrade policy test` runs it."""
 
@@ -117,6 +127,7 @@ class Document(Spec, frozen=True):
     audit: Audit = Audit()
     refuse: Refuse = Refuse()
     stream: Streaming = Streaming()
+    regeneration: Regeneration = Regeneration()
     tests: tuple[Case, ...] = ()
 
     @property

@@ -56,8 +56,8 @@ class Pipeline:
 
     Knows no request: what is masked for one lies in the vault that the caller gives.
 
-    `regenerate` stops like `block`: whoever would ask the model again does so where it reads the
-    outcome of `answers`.
+    `regenerate` stops here like `block`: whoever asks the model again does so where it reads the
+    outcome of `answers` (`rails/regenerate.py`).
 
     Args:
         rails: One rail for each stage.

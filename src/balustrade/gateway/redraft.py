@@ -1,0 +1,77 @@
+"""Ask the model again for answers that a rule of `regenerate` held back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from balustrade.core.content import Stage
+from balustrade.core.decision import Action
+from balustrade.gateway.ask import Question, spend
+from balustrade.gateway.exchange import Exchange
+from balustrade.gateway.http import HttpError
+from balustrade.gateway.wire import Tree, encode
+from balustrade.rails.build import Rails
+from balustrade.rails.pipeline import Outcome
+from balustrade.rails.regenerate import complaints, feedback
+
+_any = msgspec.json.Decoder()
+
+Unpack = Callable[[bytes], bytes | None]
+Redraft = Callable[[Sequence[Outcome]], Awaitable[bytes | None]]
+"""Given the outcomes of alternatives that were held back, new ones; None if there are none."""
+
+
+def regenerates(rails: Rails) -> bool:
+    """Whether some rule may ask for an answer again, so that none may leave before it is whole."""
+    return any(
+        rule.effect is Action.REGENERATE
+        for stage in (Stage.OUTPUT, Stage.TOOL)
+        for rule in rails.at(stage).policy.rules
+    )
+
+
+def redrafter(exchange: Exchange, question: Question, tree: Tree, unpack: Unpack) -> Redraft:
+    """Return what asks for the same answer again, told what was wrong with the last draft.
+
+    Args:
+        exchange: The request's.
+        question: Who is asked.
+        tree: The body that was asked with, not streamed.
+        unpack: What makes a plain answer of upstream's; None if it cannot.
+    """
+
+    async def again(outcomes: Sequence[Outcome]) -> bytes | None:
+        found = complaints(
+            [
+                (exchange.rails.at(Stage(judged.decision.stage)).policy, judged.decision)
+                for outcome in outcomes
+                for judged in outcome.judged
+            ]
+        )
+        note = {"role": "system", "content": feedback(found)}
+        body: Tree = {**tree, "messages": [*tree["messages"], note]}
+        body.pop("n", None)
+        if len(outcomes) > 1:
+            body["n"] = len(outcomes)
+        try:
+            data = await question.whole(body)
+        except HttpError:
+            # The first draft was held back for good reason: there is an answer, a refusal.
+            return None
+        spend(exchange, data)
+        return unpack(data)
+
+    return again
+
+
+def merged(data: bytes, held_back: Sequence[int], again: bytes) -> bytes:
+    """Return an answer with new alternatives in the places of those that were held back."""
+    tree: Tree = _any.decode(data)
+    new: list[dict[str, Any]] = _any.decode(again)["choices"]
+    for place, choice in zip(held_back, new, strict=False):
+        index = tree["choices"][place].get("index", place)
+        tree["choices"][place] = {**choice, "index": index}
+    return encode(tree)
