@@ -24,24 +24,41 @@ def read(path: Path) -> Iterator[Example]:
     Raises:
         DataError: The file cannot be read, or a line is not a row; names file and line.
     """
+    for number, line in lines(path):
+        try:
+            row = _decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}:{number}: {error}") from error
+        yield row
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file that hold anything, each with its number.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
     number = 0
     try:
-        with _open(path, "rb") as lines:
-            for number, line in enumerate(lines, start=1):  # noqa: B007 - the handlers name it
+        with _open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}:{number}: {error}") from error
+                    yield number, line
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read after line {number}: {error}") from error
 
 
 def write(path: Path, examples: Iterable[Example]) -> int:
     """Write rows to a file and return how many; equal rows give equal bytes."""
+    return write_lines(path, map(_encoder.encode, examples))
+
+
+def write_lines(path: Path, rows: Iterable[bytes]) -> int:
+    """Write lines to a file and return how many."""
     count = 0
     with _open(path, "wb") as file:
-        for example in examples:
-            file.write(_encoder.encode(example) + b"\n")
+        for row in rows:
+            file.write(row + b"\n")
             count += 1
     return count
 
