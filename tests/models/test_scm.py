@@ -60,7 +60,7 @@ def test_reading_on_is_reading_at_once(chunks: list[int], span: int) -> None:
     pieces = tokens(sum(chunks))
     whole = model(pieces)
     cache, states = None, []
-    for chunk in pieces.split(chunks, dim=1):
+    for chunk in torch.split(pieces, chunks, dim=1):
         said, cache = model.step(chunk, cache)
         states.append(said)
         assert cache.keys[0].shape[2] <= span - 1 or span > sum(chunks)
