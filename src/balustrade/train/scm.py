@@ -1,0 +1,146 @@
+"""Teach a streaming content monitor: both heads at once, by the three-part loss.
+
+Schedules: `cosine` by default. `paper` multiplies the rate by 0.99 after every optimiser step, as
+the released code of arXiv 2506.09996 does: after 500 steps a 150th of it is left, so that most of
+three epochs teach next to nothing. It is here for comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import cos, pi
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from balustrade.core.spec import Count, Positive, Probability, Spec
+from balustrade.models.scm import HARMFUL, IGNORED, Monitor, Weights, loss
+
+PAPER_DECAY = 0.99
+
+
+class Lesson(NamedTuple):
+    """An answer as the monitor reads it: the request first, whose tokens have no label."""
+
+    pieces: Sequence[int]
+    labels: Sequence[int]
+    harmful: bool
+
+
+class Teaching(Spec, frozen=True):
+    """How a monitor is taught."""
+
+    alpha: Probability = 0.6
+    beta: float = 1.0
+    rate: Positive = 1e-4
+    epochs: Count = 3
+    batch: Count = 8
+    schedule: Literal["cosine", "paper"] = "cosine"
+    longest: Count = 4_096
+    """Tokens of an answer that are read, the request's included."""
+
+    clip: Positive = 1.0
+    seed: int = 42
+
+
+def teach(model: Monitor, lessons: Sequence[Lesson], config: Teaching) -> list[float]:
+    """Teach a monitor; return the loss of each step. Same seed and lessons, same weights."""
+    torch.manual_seed(config.seed)
+    step_by = torch.optim.AdamW(model.parameters(), lr=config.rate)
+    total = config.epochs * -(-len(lessons) // config.batch)
+    weights = Weights(config.alpha, config.beta)
+    losses: list[float] = []
+    model.train()
+    for batch in _epochs(lessons, config):
+        for group in step_by.param_groups:
+            group["lr"] = config.rate * share(config.schedule, len(losses), total)
+        pieces, labels, mask, harmful = padded(batch, config.longest)
+        value = loss(model(pieces, mask), labels, harmful, weights).whole
+        step_by.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        step_by.step()
+        losses.append(value.item())
+    model.eval()
+    return losses
+
+
+def share(schedule: str, step: int, total: int) -> float:
+    """Return the share of the full rate at a step, counted from 0."""
+    if schedule == "paper":
+        return float(PAPER_DECAY**step)
+    return 0.5 * (1 + cos(pi * step / max(1, total)))
+
+
+def _epochs(lessons: Sequence[Lesson], config: Teaching) -> Iterator[list[Lesson]]:
+    rng = np.random.default_rng(config.seed)
+    for _ in range(config.epochs):
+        order = rng.permutation(len(lessons))
+        for first in range(0, len(order), config.batch):
+            yield [lessons[n] for n in order[first : first + config.batch]]
+
+
+class Padded(NamedTuple):
+    """Lessons of one batch as tensors, padded behind."""
+
+    pieces: Tensor
+    labels: Tensor
+    mask: Tensor
+    harmful: Tensor
+
+
+def padded(batch: Sequence[Lesson], longest: int) -> Padded:
+    """Return lessons as tensors, shape (batch, time); what is too long loses its end."""
+    time = max(1, min(longest, max(len(lesson.pieces) for lesson in batch)))
+    pieces = torch.zeros(len(batch), time, dtype=torch.long)
+    labels = torch.full((len(batch), time), IGNORED)
+    mask = torch.zeros(len(batch), time, dtype=torch.bool)
+    for row, lesson in enumerate(batch):
+        size = min(time, len(lesson.pieces))
+        pieces[row, :size] = torch.tensor(lesson.pieces[:size])
+        labels[row, :size] = torch.tensor(lesson.labels[:size])
+        mask[row, :size] = True
+    return Padded(pieces, labels, mask, torch.tensor([int(lesson.harmful) for lesson in batch]))
+
+
+@torch.inference_mode()
+def token_scores(model: Monitor, lessons: Sequence[Lesson]) -> list[NDArray[np.float64]]:
+    """Return the probability of harm at each answer token; the request is never scored."""
+    found = []
+    for lesson in lessons:
+        pieces, _, mask, _ = padded([lesson], len(lesson.pieces))
+        scores = model.scores(pieces, mask)[0]
+        first = answer_from(lesson)
+        found.append(scores[first:].double().numpy())
+    return found
+
+
+@torch.inference_mode()
+def prefix_scores(model: Monitor, lessons: Sequence[Lesson]) -> list[NDArray[np.float64]]:
+    """Return what the holistic head says of each answer cut after each token.
+
+    The naive way to watch a stream, by a head that was taught on whole answers.
+
+    Raises:
+        RuntimeError: The holistic head was taken off.
+    """
+    head = model.sequence_classifier
+    if head is None:
+        raise RuntimeError("the holistic head was taken off")
+    found = []
+    for lesson in lessons:
+        pieces, _, mask, _ = padded([lesson], len(lesson.pieces))
+        # The backbone is causal, so the state at a token is that of the answer cut there.
+        scores = head(model.backbone(pieces, mask)).softmax(dim=-1)[0, :, HARMFUL]
+        found.append(scores[answer_from(lesson) :].double().numpy())
+    return found
+
+
+def answer_from(lesson: Lesson) -> int:
+    """Return the place of the first token that has a label."""
+    return next(
+        (n for n, label in enumerate(lesson.labels) if label != IGNORED), len(lesson.labels)
+    )
