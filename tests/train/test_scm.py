@@ -116,7 +116,7 @@ def test_words_in_a_safe_frame_stop_nobody(model: Monitor) -> None:
 
 @pytest.mark.slow
 def test_the_logic_loss_makes_both_heads_agree() -> None:
-    """Where tokens have few labels, it is what tells them that a harmful answer has a harmful one."""
+    """Where tokens have few labels, it tells them that a harmful answer has a harmful one."""
 
     def agrees(beta: float, seed: int) -> float:
         few = [row._replace(labels=_sparse(row, seed)) for row in TRAIN]

@@ -1,4 +1,4 @@
-"""`balustrade eval SUITE`: measure a guard on labelled data."""
+"""`balustrade eval SUITE`: measure a guard, or guidelines, on labelled data."""
 
 from __future__ import annotations
 
@@ -74,6 +74,111 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type privat
         "--key-env", metavar="VAR", default="", help="the variable that holds a server's key"
     )
     suite.set_defaults(run=run)
+    _add_tax(suites)
+
+
+def _add_tax(suites: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
+    suite = suites.add_parser(
+        "tax",
+        help="what the guidelines of a policy's [stage.route] cost in help and save in harm",
+        epilog="exit codes: 0 measured, 1 could not be",
+    )
+    suite.add_argument(
+        "--policy", metavar="FILE", required=True, help="a policy with a [stage.route]"
+    )
+    suite.add_argument("--model", metavar="NAME", required=True, help="the model that answers")
+    suite.add_argument(
+        "--guard",
+        metavar="NAME",
+        default="",
+        help="the model that routes and filters (default: the policy's, else the one that answers)",
+    )
+    suite.add_argument(
+        "--judge",
+        metavar="NAME",
+        default="",
+        help="the model that judges answers (default: the one that answers)",
+    )
+    suite.add_argument(
+        "--base-url", metavar="URL", required=True, help="of an OpenAI-compatible server"
+    )
+    suite.add_argument(
+        "--key-env", metavar="VAR", default="", help="the variable that holds the server's key"
+    )
+    suite.add_argument(
+        "--data", metavar="FILE", type=Path, help="labelled requests as JSONL (default: our own)"
+    )
+    suite.add_argument("--json", action="store_true", help="print one JSON object")
+    suite.add_argument(
+        "--out", metavar="DIR", type=Path, help="write report.json, .md, .html and all answers"
+    )
+    suite.add_argument(
+        "--limit", metavar="N", type=_count, default=0, help="requests drawn; pairs stay together"
+    )
+    suite.add_argument("--seed", metavar="N", type=_natural, default=0, help="default: 0")
+    suite.add_argument(
+        "--samples", metavar="N", type=_count, default=1000, help="of each bootstrap interval"
+    )
+    suite.add_argument(
+        "--concurrency", metavar="N", type=_count, default=16, help="requests at once; default: 16"
+    )
+    suite.add_argument(
+        "--timeout", metavar="S", type=_count, default=120, help="seconds a model may be silent"
+    )
+    suite.set_defaults(run=run_tax)
+
+
+def run_tax(options: argparse.Namespace) -> int:
+    """Measure what guidelines cost and save, and print what came of it."""
+    require("command 'eval tax'", "numpy")
+    require("command 'eval tax'", "httpx")
+    from balustrade.backends.openai import OpenAI, Server
+    from balustrade.evals.suites import tax
+    from balustrade.evals.tax import report, rows, tables
+
+    if options.out and options.out.exists() and not options.out.is_dir():
+        raise DataError(f"--out: {options.out} is not a folder")
+    setting = _setting(options)
+    found = rows.read(options.data) if options.data else rows.shipped()
+    chosen = rows.drawn(found, options.limit, options.seed)
+    try:
+        server = Server(
+            options.base_url,
+            key_env=_key_env(options.key_env),
+            timeout=options.timeout,
+            concurrency=options.concurrency,
+        )
+    except ValueError as error:
+        raise PolicyError(f"--base-url: {error}") from error
+    how = tax.Options(
+        options.judge, options.concurrency, options.samples, options.seed, _progress()
+    )
+    with closing(OpenAI(server)) as backend:
+        done = tax.run(Path(options.policy).stem, setting, chosen, backend.asend, how)
+    written = report.write(done, options.out) if options.out else []
+    if options.json:
+        print(msgspec.json.encode(done.report).decode())
+        return 0
+    screen = Screen()
+    for table in tables.tables(done.report):
+        _show(screen, table, whole=table.title == tables.KNOWS)
+    for path in written:
+        screen.line(f"wrote {path}")
+    return 0
+
+
+def _setting(options: argparse.Namespace) -> Any:  # noqa: ANN401 - its module is heavy
+    """Return the guidelines of the policy, and who answers under them."""
+    from balustrade.evals.tax.systems import Setting
+    from balustrade.policy.load import load
+
+    document = load(options.policy)
+    spec = document.stage.route
+    if spec is None:
+        raise PolicyError(f"--policy: {options.policy!r} has no [stage.route] to measure")
+    if options.guard:
+        spec = msgspec.structs.replace(spec, guard=options.guard)
+    return Setting(spec, options.model, document.refuse.message, document.on_error)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -110,11 +215,17 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(screen: Screen, table: Any) -> None:  # noqa: ANN401 - its module needs NumPy
+def _show(
+    screen: Screen,
+    table: Any,  # noqa: ANN401 - its module needs NumPy
+    *,
+    whole: bool = False,
+) -> None:
+    """Print a table; without its intervals unless it is to be whole."""
     if not table.rows:
         return
     screen.line(screen.paint(table.title, "bold"))
-    rows = [[cell.partition(" [")[0] for cell in row] for row in table.rows]
+    rows = [[cell if whole else cell.partition(" [")[0] for cell in row] for row in table.rows]
     screen.table(table.columns, rows)
     screen.line()
 
@@ -142,6 +253,13 @@ def _key_env(variable: str) -> str:
     if variable and not os.environ.get(variable):
         raise PolicyError(f"--key-env: the environment has no {variable!r}")
     return variable
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, found {text}")
+    return value
 
 
 def _count(text: str) -> int:

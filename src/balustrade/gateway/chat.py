@@ -56,9 +56,7 @@ async def chat(state: State, request: Request) -> Answer | Streamed:
         stream = ChatStream(exchange, messages, body.n or 1)
         return Streamed(stream.run(pieces), headers=exchange.headers())
     unpack = partial(unpacked, exchange, messages) if weighs else _as_it_is
-    return await _whole(
-        exchange, question, body, tree=tree, messages=messages, unpack=unpack
-    )
+    return await _whole(exchange, question, body, tree=tree, messages=messages, unpack=unpack)
 
 
 async def _whole(  # noqa: PLR0913 - one request's parts
