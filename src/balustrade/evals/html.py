@@ -23,9 +23,9 @@ def html(report: Report) -> str:
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(_lead(report))}</p>",
-        *map(_table, parts[:2]),
+        *map(section, parts[:2]),
         *_plots(report),
-        *map(_table, parts[2:]),
+        *map(section, parts[2:]),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -45,7 +45,8 @@ def _lead(report: Report) -> str:
     )
 
 
-def _table(table: Table) -> str:
+def section(table: Table) -> str:
+    """Return a table with its title and note."""
     head = "".join(_cell("th", place, name, table) for place, name in enumerate(table.columns))
     rows = "".join(
         f"<tr{' class=ours' if number in table.ours else ''}>"
@@ -72,13 +73,13 @@ def _cell(tag: str, place: int, text: str, table: Table) -> str:
 def _plots(report: Report) -> Iterable[str]:
     named = [(entry.name, entry.figures) for entry in report.sets]
     overall = [(entry.question.value, entry.figures) for entry in report.overall]
-    yield _gallery(
+    yield gallery(
         "Precision and recall",
         "Dot: the threshold the guard ships with. Dashes: the share of unsafe rows, which is what "
         "a guard that cannot tell reaches. Sets of one class have no curve.",
         [curve_plot(name, figures) for name, figures in named if figures.curve],
     )
-    yield _gallery(
+    yield gallery(
         "Reliability",
         "Of the rows with a score, how many are unsafe? On the dashes a score is a frequency; a "
         "dot grows with its share of the rows. What a frequency is depends on how many unsafe "
@@ -89,7 +90,7 @@ def _plots(report: Report) -> Iterable[str]:
             if figures.reliability
         ],
     )
-    yield _gallery(
+    yield gallery(
         "Languages",
         '<span class="key recall"></span> recall and <span class="key alarms"></span> false '
         "alarms, in percent, at the threshold the guard ships with; lines: 95 % intervals.",
@@ -97,7 +98,8 @@ def _plots(report: Report) -> Iterable[str]:
     )
 
 
-def _gallery(title: str, note: str, plots: Sequence[str]) -> str:
+def gallery(title: str, note: str, plots: Sequence[str]) -> str:
+    """Return plots with a title and a note; nothing if there are none."""
     if not plots:
         return ""
     return (

@@ -8,7 +8,7 @@ from balustrade.evals.tables import Table, tables
 
 def markdown(report: Report) -> str:
     """Return the report as a Markdown document."""
-    return "\n".join([*_head(report), *(part for t in tables(report) for part in _table(t))])
+    return "\n".join([*_head(report), *(part for t in tables(report) for part in section(t))])
 
 
 def _head(report: Report) -> list[str]:
@@ -23,7 +23,8 @@ def _head(report: Report) -> list[str]:
     ]
 
 
-def _table(table: Table) -> list[str]:
+def section(table: Table) -> list[str]:
+    """Return the lines of a table with its title and note."""
     sides = ["---" if place in table.words else "---:" for place in range(len(table.columns))]
     return [
         f"## {table.title}",

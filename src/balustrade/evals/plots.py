@@ -57,7 +57,7 @@ def bars_plot(title: str, parts: Sequence[Slice]) -> str:
         x = NAMES + BAR * tenth / 100
         body.append(f'<line class="grid" x1="{x}" y1="{BARS_TOP - 4}" x2="{x}" y2="{bottom}"/>')
         body.append(f'<text x="{x}" y="{bottom + 14}" class="middle">{tenth} %</text>')
-    return _svg(title, NAMES + BAR + VALUES, bottom + 22, body, title)
+    return svg(title, NAMES + BAR + VALUES, bottom + 22, body, title)
 
 
 def _bar(top: float, value: float | None, interval: Interval | None, kind: str) -> list[str]:
@@ -106,10 +106,11 @@ def _square(title: str, figure: str, across: str, up: str, body: Sequence[str]) 
     ]
     note = f'<text x="4" y="29">{escape(figure)}</text>'
     width, height = LEFT + SIDE + RIGHT, TOP + SIDE + BOTTOM
-    return _svg(title, width, height, [*axes, *body, note], f"{title}, {figure}")
+    return svg(title, width, height, [*axes, *body, note], f"{title}, {figure}")
 
 
-def _svg(title: str, width: float, height: float, body: Sequence[str], spoken: str) -> str:
+def svg(title: str, width: float, height: float, body: Sequence[str], spoken: str) -> str:
+    """Return a drawing that says in `spoken` what it shows."""
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(spoken)}"><text x="4" y="14" class="title">{escape(title)}</text>'

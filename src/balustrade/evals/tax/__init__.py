@@ -1,0 +1,1 @@
+"""What guidelines cost in help and save in harm: rows, systems, judge, figures, report."""
