@@ -12,6 +12,7 @@ What it answers depends on the model's name alone, so the same request always ha
     tool            calls the function that the request names first
     guard           names a route, as a guard of PrimeGuard does: `direct_violation` if the request
                     has the word "neighbour", `potential_violation` if "lock", else no risk
+    rude            insults its reader until it is told that a draft was held back
     pupil           says how it was asked: freely, or with care (as an object, as it was told)
     hang            never answers
     hang-N          answers N words, then never again
@@ -153,6 +154,10 @@ async def script(name: str, asked: Message, *, pace: bool = True) -> AsyncIterat
         return
     if kind in {"guard", "pupil"}:
         yield routing(kind, asked)
+        return
+    if kind == "rude":
+        told = any("held back" in str(m.get("content")) for m in asked.get("messages", ()))
+        yield "The moon pulls the sea." if told else "The moon does, you fool."
         return
     slow = pace and kind in {"slow", "leak"}
     if kind == "leak":

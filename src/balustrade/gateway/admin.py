@@ -103,6 +103,7 @@ def described(rails: Rails) -> dict[str, Any]:
         "latency": rails.latency.name.lower(),
         "audit": rails.document.audit,
         "stages": stages(rails),
+        "route": rails.document.stage.route,
     }
 
 
