@@ -51,6 +51,11 @@ def test_a_policy_in_which_every_rule_can_fire_leaves_nothing_to_say() -> None:
             "stage.input: rule 'one' allows, which changes nothing: the gravest action wins",
         ),
         (
+            WORDS + RULE + 'action = "regenerate"\n',
+            "stage.input: rule 'one' asks for another answer, of which there is none at this "
+            "stage, so it stops like block",
+        ),
+        (
             WORDS + WORDS + 'name = "again"\n' + RULE,
             "stage.input: guards 'keywords' and 'again' are the same but for the name",
         ),
@@ -77,3 +82,7 @@ def test_rules_without_guards_cannot_fire() -> None:
 def test_a_guard_that_does_not_say_what_it_reports_is_trusted() -> None:
     served = '[[stage.input.guards]]\nuse = "classifier"\nmodel = "served"\n'
     assert warnings(served + RULE) == []
+
+
+def test_a_policy_that_only_routes_does_something() -> None:
+    assert warnings('[stage.route]\nrestrictive = ["No."]\n') == []

@@ -142,6 +142,7 @@ def _summary(rails: Rails) -> dict[str, Any]:
         "policy": rails.revision,
         "latency": rails.latency.name.lower(),
         "stages": stages(rails),
+        "route": rails.document.stage.route,
         "warnings": lint(rails),
     }
 
@@ -156,6 +157,12 @@ def _report(rails: Rails) -> None:
         screen.line(screen.paint(name, "bold") + f"  {guards or 'no guards'}")
         if stage["rules"]:
             screen.table(("rule", "category", "from", "action"), map(_rule, stage["rules"]))
+    route = summary["route"]
+    if route is not None:
+        screen.line()
+        guard = route.guard or "the model that is asked"
+        counts = f"{len(route.restrictive)} restrictive, {len(route.directive)} directive"
+        screen.line(screen.paint("route", "bold") + f"  {guard}; guidelines: {counts}")
     screen.line()
     for warning in summary["warnings"]:
         screen.line(f"warning: {warning}")

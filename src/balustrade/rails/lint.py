@@ -25,7 +25,8 @@ def lint(rails: Rails) -> list[str]:
     found = [
         f"stage.{stage.value}: {sentence}" for stage in Stage for sentence in _stage(rails, stage)
     ]
-    if not any(rails.at(stage).guards for stage in Stage):
+    is_routed = rails.document.stage.route is not None
+    if not is_routed and not any(rails.at(stage).guards for stage in Stage):
         found.append("no stage has guards, so everything is allowed")
     return found
 
@@ -74,6 +75,11 @@ def _rule(rule: Rule, rail: Rail) -> Iterator[str]:
         yield f"rule {rule.name!r} has threshold 0, so it fires on every finding"
     if rule.action == "allow":
         yield f"rule {rule.name!r} allows, which changes nothing: the gravest action wins"
+    if rule.action == "regenerate" and rail.stage in {Stage.INPUT, Stage.RETRIEVAL}:
+        yield (
+            f"rule {rule.name!r} asks for another answer, of which there is none at this stage, "
+            "so it stops like block"
+        )
     sources = [guard for guard in rail.guards if not rule.guard or guard.name == rule.guard]
     known = [_reports(guard, rail.stage) for guard in sources]
     if rule.category == ANY or None in known:
