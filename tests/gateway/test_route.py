@@ -215,3 +215,21 @@ def test_no_way_leads_past_the_route(
     assert reply.status_code == 400
     assert reply.json()["error"]["code"] == "route_not_supported"
     assert script.asked == []
+
+
+@pytest.mark.parametrize("taken", [(), ("json_object",)])
+def test_a_careful_answer_is_asked_for_in_the_strictest_form_its_upstream_takes(
+    gateway: Callable[..., str], script: Any, policy: str, taken: tuple[str, ...]
+) -> None:
+    def kind(body: dict[str, Any]) -> str | None:
+        found: str | None = body.get("response_format", {}).get("type")
+        return found
+
+    play(script, "potential_violation", careful("with care"))
+    script.refuses = lambda body: body["model"] == "m" and kind(body) not in {*taken, None}
+    url = gateway(policy + ROUTE)
+    for content in ("one", "two"):
+        assert text_of(ask(url, content)) == "with care"
+    last = taken[0] if taken else None
+    tried = ["json_schema", "json_object", *([] if taken else [None]), last]
+    assert [kind(body) for body in asked(script, "m")] == tried

@@ -48,6 +48,8 @@ class Question:
         self._path = path
         self._model = target.model
         self._upstream: Upstream = target.upstream
+        self.upstream = target.upstream.name
+        """The name of who answers."""
 
     async def whole(self, tree: Tree) -> bytes:
         """Return the whole answer; what was decided before is on record even if there is none."""

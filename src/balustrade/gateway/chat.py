@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balustrade.core.content import Content
 from balustrade.gateway.answers import drafted, judged, refusal
@@ -13,8 +13,8 @@ from balustrade.gateway.chatstream import ChatStream
 from balustrade.gateway.convert import applied, conversation, rewrite
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
-from balustrade.gateway.redraft import Unpack, redrafter, regenerates
-from balustrade.gateway.routing import prepared, routed, streamed, unpacked
+from balustrade.gateway.redraft import Ask, Unpack, redrafter, regenerates
+from balustrade.gateway.routing import prepared, routed, streamed, unpacked, weighed_answer
 from balustrade.gateway.shapes import ChatRequest
 from balustrade.gateway.sse import DONE, event
 from balustrade.gateway.wire import Reader, Tree, encode
@@ -55,29 +55,31 @@ async def chat(state: State, request: Request) -> Answer | Streamed:
         pieces = await question.stream(tree)
         stream = ChatStream(exchange, messages, body.n or 1)
         return Streamed(stream.run(pieces), headers=exchange.headers())
+    ask = partial(weighed_answer, exchange, question) if weighs else question.whole
     unpack = partial(unpacked, exchange, messages) if weighs else _as_it_is
-    return await _whole(exchange, question, body, tree=tree, messages=messages, unpack=unpack)
+    return await _whole(exchange, body, tree=tree, messages=messages, how=How(ask, unpack))
 
 
-async def _whole(  # noqa: PLR0913 - one request's parts
-    exchange: Exchange,
-    question: Question,
-    body: ChatRequest,
-    *,
-    tree: Tree,
-    messages: Sequence[Content],
-    unpack: Unpack,
+class How(NamedTuple):
+    """How an answer is asked for, and made a plain one of."""
+
+    ask: Ask
+    unpack: Unpack
+
+
+async def _whole(
+    exchange: Exchange, body: ChatRequest, *, tree: Tree, messages: Sequence[Content], how: How
 ) -> Answer | Streamed:
     """Return an answer that is whole before any of it leaves, streamed if that was asked for."""
     tree = {name: value for name, value in tree.items() if name not in _OF_STREAMS}
-    data = await question.whole(tree)
+    data = await how.ask(tree)
     spend(exchange, data)
-    said = unpack(data)
+    said = how.unpack(data)
     if said is None:
         await exchange.record()
         return refuse(exchange, body)
     again = regenerates(exchange.rails)
-    redraft = redrafter(exchange, question, tree, unpack) if again else None
+    redraft = redrafter(exchange, how.ask, tree, how.unpack) if again else None
     if not body.stream:
         answer = await judged(exchange, messages, said, redraft)
         return Answer(body=answer, headers=exchange.headers())

@@ -9,7 +9,7 @@ import msgspec
 
 from balustrade.core.content import Stage
 from balustrade.core.decision import Action
-from balustrade.gateway.ask import Question, spend
+from balustrade.gateway.ask import spend
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.wire import Tree, encode
@@ -19,6 +19,8 @@ from balustrade.rails.regenerate import complaints, feedback
 
 _any = msgspec.json.Decoder()
 
+Ask = Callable[[Tree], Awaitable[bytes]]
+"""Sends a body upstream and returns the whole answer."""
 Unpack = Callable[[bytes], bytes | None]
 Redraft = Callable[[Sequence[Outcome]], Awaitable[bytes | None]]
 """Given the outcomes of alternatives that were held back, new ones; None if there are none."""
@@ -33,12 +35,12 @@ def regenerates(rails: Rails) -> bool:
     )
 
 
-def redrafter(exchange: Exchange, question: Question, tree: Tree, unpack: Unpack) -> Redraft:
+def redrafter(exchange: Exchange, ask: Ask, tree: Tree, unpack: Unpack) -> Redraft:
     """Return what asks for the same answer again, told what was wrong with the last draft.
 
     Args:
         exchange: The request's.
-        question: Who is asked.
+        ask: What asks.
         tree: The body that was asked with, not streamed.
         unpack: What makes a plain answer of upstream's; None if it cannot.
     """
@@ -57,7 +59,7 @@ def redrafter(exchange: Exchange, question: Question, tree: Tree, unpack: Unpack
         if len(outcomes) > 1:
             body["n"] = len(outcomes)
         try:
-            data = await question.whole(body)
+            data = await ask(body)
         except HttpError:
             # The first draft was held back for good reason: there is an answer, a refusal.
             return None

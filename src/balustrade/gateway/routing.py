@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from balustrade.backends.openai import REFUSED
 from balustrade.core.content import Content, Role
 from balustrade.core.decision import Action, Decision
 from balustrade.core.verdict import Verdict
@@ -15,10 +16,12 @@ from balustrade.flow.cache import Cache
 from balustrade.flow.limit import deadline
 from balustrade.flow.run import AsyncSend, arun
 from balustrade.gateway.answers import read
+from balustrade.gateway.ask import Question
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.speaker import Speaker
 from balustrade.gateway.sse import DONE, event
+from balustrade.gateway.upstream import Complaint
 from balustrade.gateway.wire import Tree, encode
 from balustrade.policy.route import RouteSpec
 from balustrade.rails.prime.branches import Plan, plan
@@ -43,6 +46,9 @@ class Routers:
     """
 
     def __init__(self, state: State) -> None:
+        self.forms: dict[str, int] = {}
+        """Of each upstream, the strictest form of a careful answer it is known to take."""
+
         self._speaker = Speaker(state)
         self._sends: dict[str, AsyncSend] = {}
 
@@ -94,9 +100,40 @@ def prepared(tree: Tree, known: Plan) -> Tree:
     for name in ("max_tokens", "max_completion_tokens"):
         if isinstance(made.get(name), int):
             made[name] += ROOM
-    schema = {"name": "answer", "strict": True, "schema": _any.decode(CAREFUL)}
-    made["response_format"] = {"type": "json_schema", "json_schema": schema}
     return made
+
+
+FORMS: tuple[dict[str, Any] | None, ...] = (
+    {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": _any.decode(CAREFUL)},
+    },
+    {"type": "json_object"},
+    None,
+)
+"""How a careful answer's form is asked for, the strictest first: servers take different ones."""
+
+
+async def weighed_answer(exchange: Exchange, question: Question, tree: Tree) -> bytes:
+    """Ask for a careful answer in the strictest form that its upstream takes.
+
+    Raises:
+        HttpError: The upstream objects to all of them, or does not answer.
+    """
+    forms = exchange.state.routers.forms
+    start = forms.get(question.upstream, 0)
+    for number in range(start, len(FORMS)):
+        form = FORMS[number]
+        body = tree if form is None else {**tree, "response_format": form}
+        try:
+            data = await question.whole(body)
+        except Complaint as error:
+            if error.status not in REFUSED or form is None:
+                raise
+            continue
+        forms[question.upstream] = number
+        return data
+    raise AssertionError("the last form returns or raises")
 
 
 def unpacked(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes | None:
