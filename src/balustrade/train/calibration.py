@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
-AIM = 0.01
-"""The rate of the default thresholds of the four main heads."""
+AIM = 0.005
+"""The rate of the default thresholds of the four main heads: texts of sources that were not trained
+on alarm several times as often as held-out ones of those that were."""
 HAZARD_AIM = 0.002
 MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
 LEVEL = 0.02
