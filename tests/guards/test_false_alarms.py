@@ -39,7 +39,7 @@ def test_r7_harmless_requests_that_sound_risky_go_through() -> None:
     batch = [Content.of(text) for text in LOOK_ALIKES]
     decisions = run(rail.check(batch), Route(makers()).send)
     stopped = [d.content.text for d in decisions if d.action >= Action.REDACT]
-    # The table counts words: to "blow up a picture" is known to be stopped, and only that.
+    # That a recipe says to "ignore the previous step" is known to be stopped, and only that.
     assert len(stopped) <= 1, stopped
 
 

@@ -53,6 +53,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without alignment": {},
     "random new vectors": {},
     "without rows of our own": {"without": OWN},
+    "without tasks, prose, asks and contrasts": {
+        "without": ("tasks-", "prose-", "asks-", "contrasts-", "story-thread")
+    },
     "without foreign words in English": {"switch": 0.0},
     "without agreement of translations": {"agree": 0},
 }
