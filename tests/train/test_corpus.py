@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from balustrade.data.example import Example, Kind
-from balustrade.train import languages, posts
+from balustrade.train import asks, languages, posts, prose, tasks
 from balustrade.train.corpus import Corpus, late, sentences, stories
 from balustrade.train.excluded import excluded
 from balustrade.train.parallel import Pair
@@ -59,9 +60,10 @@ def test_what_copies_a_test_row_is_not_learnt() -> None:
 
 
 def test_contrasts_are_half_harmful_half_harmless() -> None:
-    rows = [row for row in late() if row.source == "contrasts"]
-    assert len(rows) > 700
-    assert len({row.text.casefold() for row in rows}) == len(rows)
+    rows = [row for row in late() if row.source.startswith("contrasts-")]
+    assert len(rows) > 1_600
+    english = [row for row in rows if row.lang == "en"]
+    assert len({row.text.casefold() for row in english}) == len(english) > 700
     unsafe = [row for row in rows if row.is_unsafe]
     assert 0.45 < len(unsafe) / len(rows) < 0.55
     assert all(row.hazards for row in unsafe)
@@ -73,8 +75,9 @@ def test_a_story_has_ordinary_sentences_around_the_one_that_matters() -> None:
     assert rows == stories(corpus(), 60, 0)
     ordinary = {text for pair in PLAIN for text in (pair.english, pair.other)}
     for row in rows:
-        assert any(text in row.text for text in ordinary)
-        assert row.lang in {"en", "de", "fr"}
+        if "thread" not in row.source:
+            assert any(text in row.text for text in ordinary)
+            assert row.lang in {"en", "de", "fr"}
     harmful = [row for row in rows if row.source == "story-request"]
     assert len(harmful) > 40
     assert all(row.is_unsafe for row in harmful)
@@ -86,3 +89,44 @@ def test_sentences_of_each_language_are_harmless_rows() -> None:
     rows = sentences(PLAIN, 5, 0)
     assert Counter(row.lang for row in rows) == {"de": 5, "fr": 5}
     assert {row.kind for row in rows} == {Kind.BENIGN}
+
+
+def test_ordinary_requests_are_harmless_in_every_language_and_fill_their_slot() -> None:
+    rows = tasks.examples()
+    assert rows == tasks.examples()
+    by_lang = Counter(row.lang for row in rows)
+    assert len(by_lang) >= 20
+    assert min(by_lang.values()) > 500
+    assert not any(row.is_unsafe or "{t}" in row.text for row in rows)
+    assert len({(row.lang, row.text) for row in rows}) > 0.99 * len(rows)
+
+
+def test_prose_is_harmful_for_a_sentence_that_harmless_prose_never_has() -> None:
+    rows = prose.examples()
+    assert rows == prose.examples()
+    for lang in {row.lang for row in rows}:
+        own = [row for row in rows if row.lang == lang]
+        safe = [row for row in own if not row.is_unsafe]
+        assert 0.4 < len(safe) / len(own) < 0.8
+        hazards = Counter(hazard for row in own for hazard in row.hazards)
+        assert set(hazards) == {"S1", "S10", "S11", "S12"}
+        assert not any(row.hazards for row in safe)
+    folder = Path(prose.__file__).parent
+    lines = dict(line.split("\t") for line in (folder / "en.tsv").read_text("utf-8").splitlines())
+    harmful = [text for name, text in lines.items() if not name.startswith("safe-")]
+    for row in rows:
+        if row.lang == "en":
+            assert any(text in row.text for text in harmful) == row.is_unsafe
+
+
+def test_questions_are_alike_but_for_what_they_ask() -> None:
+    rows = asks.examples()
+    assert rows == asks.examples()
+    assert {row.label for row in rows} == {"safe", "unsafe"}
+    assert not any("{" in row.text for row in rows)
+    assert all(row.hazards for row in rows if row.is_unsafe)
+    words = {
+        label: {word for row in rows if row.label == label for word in row.text.lower().split()}
+        for label in ("safe", "unsafe")
+    }
+    assert len(words["safe"] & words["unsafe"]) > 0.6 * len(words["unsafe"])
