@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -154,31 +154,31 @@ class OpenAI:
                 return wire.vectors(job.call, self._expected(job, "/embeddings", body))
 
     def _chat(self, job: _Job, call: Generate, model: str) -> wire.Said:
-        """Ask with the most options the server is known to take; step down where it refuses."""
-        start, refused = self._rung, None
-        for number in range(start, len(wire.RUNGS)):
-            body = wire.chat(call, job.number, model, wire.RUNGS[number])
-            if body == refused:
-                continue
-            answer = self._post(job, "/chat/completions", body)
-            if answer.status not in REFUSED:
-                self._rung = max(self._rung, number)
-                return wire.said(call, answer.content)
-            refused = body
-        raise _complaint(job, answer)
+        tries = wire.tries(
+            lambda rung: wire.chat(call, job.number, model, rung), wire.RUNGS, self._rung
+        )
+        number, content = self._taken(job, tries)
+        self._rung = max(self._rung, number)
+        return wire.said(call, content)
 
     def _converse(self, job: _Job, call: Chat, model: str) -> Spoken:
-        """Ask for the next turn likewise, with the form of its answer if the server keeps it."""
-        start, refused = self._converses, None
-        for number in range(start, len(wire.CONVERSES)):
-            body = wire.converse(call, model, wire.CONVERSES[number])
-            if body == refused:
-                continue
+        tries = wire.tries(
+            lambda rung: wire.converse(call, model, rung), wire.CONVERSES, self._converses
+        )
+        number, content = self._taken(job, tries)
+        self._converses = max(self._converses, number)
+        return wire.spoken(call, content)
+
+    def _taken(self, job: _Job, tries: Iterator[tuple[int, wire.Body]]) -> tuple[int, bytes]:
+        """Ask with the most options the server is known to take; step down where it refuses.
+
+        Returns:
+            The number of the rung that was taken, and the answer.
+        """
+        for number, body in tries:
             answer = self._post(job, "/chat/completions", body)
             if answer.status not in REFUSED:
-                self._converses = max(self._converses, number)
-                return wire.spoken(call, answer.content)
-            refused = body
+                return number, answer.content
         raise _complaint(job, answer)
 
     def _complete(self, job: _Job, call: Generate, model: str) -> wire.Said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -49,20 +50,14 @@ def chat(call: Generate, number: int, model: str, rung: Rung) -> dict[str, Any]:
     """Return the body that asks for the continuation of prompt `number`."""
     messages = [{"role": "system", "content": call.system}] if call.system else []
     messages.append({"role": "user", "content": call.prompts[number]})
-    body: dict[str, Any] = {"model": model, "messages": messages}
-    if rung.modern:
-        body["max_completion_tokens"] = call.max_tokens
-    else:
-        body |= {"max_tokens": call.max_tokens, "temperature": 0}
-    if call.logprobs and rung.logprobs:
-        body |= {"logprobs": True, "top_logprobs": min(call.logprobs, ALTERNATIVES)}
+    body = _question(call, messages, model, rung)
     if call.choices and rung.constraint == "choice":
         body |= {
             "guided_choice": list(call.choices),
             "structured_outputs": {"choice": list(call.choices)},
         }
     if call.choices and rung.constraint == "schema":
-        body["response_format"] = {"type": "json_schema", "json_schema": _schema(call.choices)}
+        body["response_format"] = form(_schema(call.choices))
         if "max_tokens" in body:
             body["max_tokens"] += len('{"answer": ""}')
     return body
@@ -81,6 +76,28 @@ CONVERSES = (
 def converse(call: Chat, model: str, rung: Rung) -> dict[str, Any]:
     """Return the body that asks for the next turn of a conversation."""
     messages = [{"role": role, "content": text} for role, text in call.messages]
+    body = _question(call, messages, model, rung)
+    if call.schema and rung.constraint == "schema":
+        body["response_format"] = form(msgspec.json.decode(call.schema))
+    if call.schema and rung.constraint == "object":
+        body["response_format"] = OBJECT
+    return body
+
+
+OBJECT = {"type": "json_object"}
+"""The form of an answer that is an object, whichever."""
+
+
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the form of an answer that keeps a JSON schema."""
+    kept = {"name": "answer", "strict": True, "schema": schema}
+    return {"type": "json_schema", "json_schema": kept}
+
+
+def _question(
+    call: Generate | Chat, messages: list[dict[str, str]], model: str, rung: Rung
+) -> dict[str, Any]:
+    """Return a chat's body without a constraint on its answer."""
     body: dict[str, Any] = {"model": model, "messages": messages}
     if rung.modern:
         body["max_completion_tokens"] = call.max_tokens
@@ -88,20 +105,30 @@ def converse(call: Chat, model: str, rung: Rung) -> dict[str, Any]:
         body |= {"max_tokens": call.max_tokens, "temperature": 0}
     if call.logprobs and rung.logprobs:
         body |= {"logprobs": True, "top_logprobs": min(call.logprobs, ALTERNATIVES)}
-    if call.schema and rung.constraint == "schema":
-        schema = {"name": "answer", "strict": True, "schema": msgspec.json.decode(call.schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if call.schema and rung.constraint == "object":
-        body["response_format"] = {"type": "json_object"}
     return body
+
+
+Body = dict[str, Any]
+
+
+def tries(
+    make: Callable[[Rung], Body], rungs: Sequence[Rung], start: int
+) -> Iterator[tuple[int, Body]]:
+    """Yield bodies to ask with, one after the other is refused, each with its rung's number.
+
+    A rung that asks the same as the one before is passed over: it would be refused as well.
+    """
+    last = None
+    for number in range(start, len(rungs)):
+        body = make(rungs[number])
+        if body != last:
+            yield number, body
+        last = body
 
 
 def spoken(call: Chat, body: bytes) -> Spoken:
     """Read the answer to a conversation, with its tokens where they were asked for."""
-    answer = msgspec.json.decode(body, type=_Completion)
-    if not answer.choices:
-        raise BackendError(f"model {call.model!r} gave no choices")
-    choice = answer.choices[0]
+    choice = _first(call, body)
     tokens = (call.logprobs and choice.logprobs and choice.logprobs.content) or []
     return Spoken(
         choice.message.content or "",
@@ -126,14 +153,10 @@ def completion(call: Generate, number: int, model: str, count: int) -> dict[str,
 
 def _schema(choices: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "name": "answer",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {"answer": {"type": "string", "enum": list(choices)}},
-            "required": ["answer"],
-            "additionalProperties": False,
-        },
+        "type": "object",
+        "properties": {"answer": {"type": "string", "enum": list(choices)}},
+        "required": ["answer"],
+        "additionalProperties": False,
     }
 
 
@@ -201,10 +224,7 @@ class _Wrapped(Struct):
 
 def said(call: Generate, body: bytes) -> Said:
     """Read a chat completion."""
-    answer = msgspec.json.decode(body, type=_Completion)
-    if not answer.choices:
-        raise BackendError(f"model {call.model!r} gave no choices")
-    choice = answer.choices[0]
+    choice = _first(call, body)
     text = choice.message.content or ""
     if call.choices and text.lstrip().startswith("{"):
         text = _unwrapped(text)
@@ -212,6 +232,13 @@ def said(call: Generate, body: bytes) -> Said:
     if not call.logprobs or not tokens:
         return Said(text)
     return Said(text, _alternatives(_telling(tokens, call.choices)))
+
+
+def _first(call: Generate | Chat, body: bytes) -> _Choice:
+    answer = msgspec.json.decode(body, type=_Completion)
+    if not answer.choices:
+        raise BackendError(f"model {call.model!r} gave no choices")
+    return answer.choices[0]
 
 
 def _unwrapped(text: str) -> str:

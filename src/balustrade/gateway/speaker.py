@@ -51,20 +51,20 @@ class Speaker:
 
     async def _ask(self, call: Chat, target: Target) -> Reply:
         upstream, request = target.upstream, Request("POST", PATH)
-        refused: tuple[bytes, Complaint] | None = None
         start = self._rungs.get(upstream.name, 0)
-        for number in range(start, len(wire.CONVERSES)):
-            body = encode(wire.converse(call, target.model, wire.CONVERSES[number]))
-            if refused is not None and refused[0] == body:
-                continue
+        tries = wire.tries(
+            lambda rung: wire.converse(call, target.model, rung), wire.CONVERSES, start
+        )
+        refusal: Complaint | None = None
+        for number, body in tries:
             try:
-                reply = await upstream.post(request, PATH, body)
+                reply = await upstream.post(request, PATH, encode(body))
             except Complaint as error:
                 if error.status not in REFUSED:
                     raise
-                refused = (body, error)
+                refusal = error
                 continue
             self._rungs[upstream.name] = max(self._rungs.get(upstream.name, 0), number)
             return wire.spoken(call, reply.body)
-        assert refused is not None
-        raise refused[1]
+        assert refusal is not None
+        raise refusal
