@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from balustrade.core.content import Content
+from balustrade.gateway import retold
 from balustrade.gateway.answers import drafted, judged, refusal
 from balustrade.gateway.ask import Question, spend
 from balustrade.gateway.chatstream import ChatStream
 from balustrade.gateway.convert import applied, conversation, rewrite
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
-from balustrade.gateway.redraft import Ask, Unpack, redrafter, regenerates
-from balustrade.gateway.routing import prepared, routed, streamed, unpacked, weighed_answer
+from balustrade.gateway.redraft import Ask, Unpack, redrafter
+from balustrade.gateway.routing import prepared, routed, unpacked, weighed_answer
 from balustrade.gateway.shapes import ChatRequest
-from balustrade.gateway.sse import DONE, event
-from balustrade.gateway.wire import Reader, Tree, encode
+from balustrade.gateway.wire import Reader, Tree
 
 if TYPE_CHECKING:
     from balustrade.gateway.state import State
@@ -51,7 +51,7 @@ async def chat(state: State, request: Request) -> Answer | Streamed:
             await exchange.record()
             return refuse(exchange, body)
         tree, weighs = prepared(tree, known), known.branch.weighs
-    if body.stream and not weighs and not regenerates(exchange.rails):
+    if body.stream and not weighs and not exchange.pipeline.regenerates:
         pieces = await question.stream(tree)
         stream = ChatStream(exchange, messages, body.n or 1)
         return Streamed(stream.run(pieces), headers=exchange.headers())
@@ -78,8 +78,9 @@ async def _whole(
     if said is None:
         await exchange.record()
         return refuse(exchange, body)
-    again = regenerates(exchange.rails)
-    redraft = redrafter(exchange, how.ask, tree, how.unpack) if again else None
+    redraft = None
+    if exchange.pipeline.regenerates:
+        redraft = redrafter(exchange, how.ask, tree, how.unpack)
     if not body.stream:
         answer = await judged(exchange, messages, said, redraft)
         return Answer(body=answer, headers=exchange.headers())
@@ -87,7 +88,7 @@ async def _whole(
         said = (await drafted(exchange, messages, said, redraft)).data
     await exchange.record()
     stream = ChatStream(exchange, messages, body.n or 1)
-    return Streamed(stream.run(streamed(said)), headers=exchange.headers())
+    return Streamed(stream.run(retold.streamed(said)), headers=exchange.headers())
 
 
 _OF_STREAMS = frozenset({"stream", "stream_options"})
@@ -110,18 +111,4 @@ def refuse(exchange: Exchange, body: ChatRequest) -> Answer | Streamed:
     whole = refusal(exchange, body.n or 1)
     if not body.stream:
         return Answer.of(whole, headers=exchange.headers())
-    return Streamed(_as_stream(whole), headers=exchange.headers())
-
-
-async def _as_stream(whole: Tree) -> AsyncIterator[bytes]:
-    """Yield a refusal the way a model would have said it."""
-    base = {name: whole[name] for name in ("id", "created", "model")}
-    base["object"] = "chat.completion.chunk"
-    extension = whole["balustrade"]
-    chunks: list[bytes] = []
-    for choice in whole["choices"]:
-        said = {"index": choice["index"], "delta": choice["message"], "finish_reason": None}
-        ended = {"index": choice["index"], "delta": {}, "finish_reason": "content_filter"}
-        chunks.append(event(encode({**base, "choices": [said]})))
-        chunks.append(event(encode({**base, "choices": [ended], "balustrade": extension})))
-    yield b"".join((*chunks, DONE))
+    return Streamed(retold.refused(whole), headers=exchange.headers())

@@ -8,12 +8,10 @@ from typing import Any
 import msgspec
 
 from balustrade.core.content import Stage
-from balustrade.core.decision import Action
 from balustrade.gateway.ask import spend
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.wire import Tree, encode
-from balustrade.rails.build import Rails
 from balustrade.rails.pipeline import Outcome
 from balustrade.rails.regenerate import complaints, feedback
 
@@ -24,15 +22,6 @@ Ask = Callable[[Tree], Awaitable[bytes]]
 Unpack = Callable[[bytes], bytes | None]
 Redraft = Callable[[Sequence[Outcome]], Awaitable[bytes | None]]
 """Given the outcomes of alternatives that were held back, new ones; None if there are none."""
-
-
-def regenerates(rails: Rails) -> bool:
-    """Whether some rule may ask for an answer again, so that none may leave before it is whole."""
-    return any(
-        rule.effect is Action.REGENERATE
-        for stage in (Stage.OUTPUT, Stage.TOOL)
-        for rule in rails.at(stage).policy.rules
-    )
 
 
 def redrafter(exchange: Exchange, ask: Ask, tree: Tree, unpack: Unpack) -> Redraft:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from balustrade.backends import openai_wire as wire
 from balustrade.backends.openai import REFUSED
 from balustrade.core.content import Content, Role
 from balustrade.core.decision import Action, Decision
@@ -20,7 +21,6 @@ from balustrade.gateway.ask import Question
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.speaker import Speaker
-from balustrade.gateway.sse import DONE, event
 from balustrade.gateway.upstream import Complaint
 from balustrade.gateway.wire import Tree, encode
 from balustrade.policy.route import RouteSpec
@@ -104,11 +104,8 @@ def prepared(tree: Tree, known: Plan) -> Tree:
 
 
 FORMS: tuple[dict[str, Any] | None, ...] = (
-    {
-        "type": "json_schema",
-        "json_schema": {"name": "answer", "strict": True, "schema": _any.decode(CAREFUL)},
-    },
-    {"type": "json_object"},
+    wire.form(_any.decode(CAREFUL)),
+    wire.OBJECT,
     None,
 )
 """How a careful answer's form is asked for, the strictest first: servers take different ones."""
@@ -152,7 +149,8 @@ def unpacked(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes 
             continue
         found = weighed(known.message.content or "", on_error)
         if not found.response:
-            exchange.decided(_unread(exchange, seen[-1], found.trouble), seen[-1], _now())
+            unread = _unread(exchange, seen[-1], found.trouble)
+            exchange.decided(unread, seen[-1], time.perf_counter())
             return None
         choice["message"]["content"] = found.response
         choice.pop("logprobs", None)
@@ -163,46 +161,3 @@ def _unread(exchange: Exchange, content: Content, trouble: str) -> Decision:
     verdict = Verdict(NAME, (), trouble)
     revision = exchange.rails.revision
     return Decision(Action.BLOCK, content, (verdict,), "on_error", revision, stage="output")
-
-
-def _now() -> float:
-    return time.perf_counter()
-
-
-async def streamed(data: bytes) -> AsyncGenerator[bytes, None]:
-    """Yield a whole answer as an upstream would have streamed it, a word at a time."""
-    tree: Tree = _any.decode(data)
-    base = {name: tree.get(name) for name in ("id", "created", "model")}
-    base["object"] = "chat.completion.chunk"
-    for choice in tree["choices"]:
-        message: dict[str, Any] = choice["message"]
-        index = choice.get("index", 0)
-        first: dict[str, Any] = {"role": "assistant", "content": ""}
-        if message.get("tool_calls"):
-            calls = [{"index": n, **call} for n, call in enumerate(message["tool_calls"])]
-            first["tool_calls"] = calls
-        yield _chunk(base, index, first)
-        for word in _words(message.get("content") or ""):
-            yield _chunk(base, index, {"content": word})
-        yield _chunk(base, index, {}, choice.get("finish_reason") or "stop")
-    if tree.get("usage"):
-        yield event(encode({**base, "choices": [], "usage": tree["usage"]}))
-    yield DONE
-
-
-def _chunk(
-    base: Tree, index: int, delta: dict[str, Any], finish_reason: str | None = None
-) -> bytes:
-    choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
-    return event(encode({**base, "choices": [choice]}))
-
-
-def _words(text: str) -> list[str]:
-    """Cut a text behind each blank."""
-    found: list[str] = []
-    start = 0
-    for place, letter in enumerate(text):
-        if letter.isspace():
-            found.append(text[start : place + 1])
-            start = place + 1
-    return [*found, text[start:]] if start < len(text) else found

@@ -75,6 +75,15 @@ class Pipeline:
         return Stream(self.rails.output, self.rails.document.stream)
 
     @cached_property
+    def regenerates(self) -> bool:
+        """Whether some rule may ask for an answer again, so that none may leave before its end."""
+        return any(
+            rule.effect is Action.REGENERATE
+            for stage in (Stage.OUTPUT, Stage.TOOL)
+            for rule in self.rails.at(stage).policy.rules
+        )
+
+    @cached_property
     def timeout(self) -> float:
         """Seconds that a round of calls may take, at the stage that allows the most."""
         return max(self.rails.at(stage).policy.timeout for stage in Stage)

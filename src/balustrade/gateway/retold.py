@@ -1,0 +1,63 @@
+"""Whole chat answers told as a stream: what had to be complete before any of it could leave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import msgspec
+
+from balustrade.gateway.sse import DONE, event
+from balustrade.gateway.wire import Tree, encode
+
+_any = msgspec.json.Decoder()
+_AFTER_BLANK = re.compile(r"(?<=\s)")
+
+
+async def streamed(data: bytes) -> AsyncGenerator[bytes, None]:
+    """Yield a whole answer as an upstream would have streamed it, a word at a time."""
+    tree: Tree = _any.decode(data)
+    head = _head(tree)
+    for choice in tree["choices"]:
+        message: dict[str, Any] = choice["message"]
+        index = choice.get("index", 0)
+        first: dict[str, Any] = {"role": "assistant", "content": ""}
+        if message.get("tool_calls"):
+            calls = [{"index": n, **call} for n, call in enumerate(message["tool_calls"])]
+            first["tool_calls"] = calls
+        yield _chunk(head, index, first)
+        for word in filter(None, _AFTER_BLANK.split(message.get("content") or "")):
+            yield _chunk(head, index, {"content": word})
+        yield _chunk(head, index, {}, choice.get("finish_reason") or "stop")
+    if tree.get("usage"):
+        yield event(encode({**head, "choices": [], "usage": tree["usage"]}))
+    yield DONE
+
+
+async def refused(whole: Tree) -> AsyncIterator[bytes]:
+    """Yield a refusal the way a model would have said it."""
+    head, extension = _head(whole), {"balustrade": whole["balustrade"]}
+    chunks: list[bytes] = []
+    for choice in whole["choices"]:
+        index = choice["index"]
+        chunks.append(_chunk(head, index, choice["message"]))
+        chunks.append(_chunk(head, index, {}, "content_filter", **extension))
+    yield b"".join((*chunks, DONE))
+
+
+def _chunk(
+    head: Tree,
+    index: int,
+    delta: dict[str, Any],
+    finish_reason: str | None = None,
+    **more: object,
+) -> bytes:
+    choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
+    return event(encode({**head, "choices": [choice], **more}))
+
+
+def _head(whole: Tree) -> Tree:
+    """Return what every chunk of an answer begins with."""
+    head = {name: whole.get(name) for name in ("id", "created", "model")}
+    return {**head, "object": "chat.completion.chunk"}
