@@ -62,6 +62,15 @@ class Columns(NamedTuple):
     """The same, of an answer."""
 
 
+class Blend(NamedTuple):
+    """How two probabilities become one: a number for each head, or one for all."""
+
+    share: Floats | np.float32
+    """The static tier's part in the logit."""
+    slope: Floats | np.float32
+    offset: Floats | np.float32
+
+
 class Tiers:
     """Answers `Classify` by two tiers, and `Embed` by the encoder; each is loaded when first asked.
 
@@ -160,18 +169,20 @@ class Tiers:
             said = self._encoder.scores([texts[slot] for slot in unsure], asked)
             both = said[:, columns.encoder]
             own = found[unsure][:, columns.shared]
-            both[:, columns.places] = self._mix(both[:, columns.places], own)
+            both[:, columns.places] = joined(both[:, columns.places], own, self._blend)
             rows[unsure] = both
         return rows
 
-    def _mix(self, encoder: Floats, static: Floats) -> Floats:
-        """Return what both tiers make of the heads they share."""
-        heads = [self._description.heads[place] for place in self._columns.places]
-        blend = self._gate.blend
-        share = np.array([blend[place] for place in self._columns.places], np.float32)
-        slope = np.array([head.slope for head in heads], np.float32)
-        offset = np.array([head.offset for head in heads], np.float32)
-        return sigmoid(mixed(encoder, static, share) * slope + offset)
+    @cached_property
+    def _blend(self) -> Blend:
+        """How the tiers are joined, of the heads they share."""
+        places = self._columns.places
+        heads = [self._description.heads[place] for place in places]
+        return Blend(
+            np.array([self._gate.blend[place] for place in places], np.float32),
+            np.array([head.slope for head in heads], np.float32),
+            np.array([head.offset for head in heads], np.float32),
+        )
 
     @cached_property
     def _description(self) -> shipped.Description:
@@ -224,7 +235,12 @@ class Tiers:
         self._encoder.close()
 
 
-def mixed(encoder: Floats, static: Floats, share: Floats | float) -> Floats:
+def joined(encoder: Floats, static: Floats, blend: Blend) -> Floats:
+    """Return what both tiers together make of a text, from the probabilities of each."""
+    return sigmoid(mixed(encoder, static, blend.share) * blend.slope + blend.offset)
+
+
+def mixed(encoder: Floats, static: Floats, share: Floats | np.float32 | float) -> Floats:
     """Return the logits of two probabilities, weighed: `share` is the static tier's part."""
     return np.asarray((1 - share) * logit(encoder) + share * logit(static), np.float32)
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.static import Static
-from balustrade.backends.tiers import BELOW, EDGE, mixed, sigmoid, worst
+from balustrade.backends.tiers import BELOW, EDGE, Blend, joined, mixed, worst
 from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
@@ -239,19 +239,24 @@ def _clear(
     return np.asarray(corner / max(float(weight.sum()), 1e-12))
 
 
-class Blend(NamedTuple):
+class Part(NamedTuple):
     """The static tier's part in a head's logit, and the curve that makes a probability of it."""
 
     share: float
     curve: Platt
 
+    @property
+    def served(self) -> Blend:
+        """The same as it is served."""
+        return Blend(*map(np.float32, (self.share, *self.curve)))
 
-NONE = Blend(0.0, Platt(1.0, 0.0))
+
+NONE = Part(0.0, Platt(1.0, 0.0))
 SHARES = tuple(step / 20 for step in range(11))
 """Parts of the static tier that are tried."""
 
 
-def blend(own: Description, seen: Seen) -> dict[str, Blend]:
+def blend(own: Description, seen: Seen) -> dict[str, Part]:
     """Return for each head that both tiers have how to join them: with the least log loss."""
     known = targets(seen.rows, ENCODER_HEADS)
     found = {}
@@ -268,14 +273,14 @@ def blend(own: Description, seen: Seen) -> dict[str, Blend]:
             curve = platt(logits, truth[counts, 0], share[counts])
             scores = np.clip(curve(logits), EDGE, 1 - EDGE)
             right = np.where(truth[counts, 0], scores, 1 - scores)
-            tried.append((float(-(np.log(right) * share[counts]).sum()), Blend(part, curve)))
+            tried.append((float(-(np.log(right) * share[counts]).sum()), Part(part, curve)))
         found[name] = min(tried, key=lambda each: each[0])[1]
         print(f"{name}: static part {found[name].share:.2f}", flush=True)
     return found
 
 
 def recalibrated(
-    head: Head, own: Description, seen: Seen, asked: NDArray[np.bool_], how: Blend
+    head: Head, own: Description, seen: Seen, asked: NDArray[np.bool_], how: Part
 ) -> tuple[Head, float]:
     """Return a head with thresholds for the cascade's scores, and the floor of what is clear.
 
@@ -283,23 +288,20 @@ def recalibrated(
     cascade's are no lower than the floor, so that nothing clear reaches them.
     """
     column = ENCODER_HEADS.index(head.name)
-    scores = seen.encoder[:, column].astype(float)
+    encoder = seen.encoder[:, column]
     lowest = min(head.thresholds.values())
-    quiet = float(np.quantile(scores[~asked], QUIET)) if not asked.all() else lowest
+    quiet = float(np.quantile(encoder[~asked].astype(float), QUIET)) if not asked.all() else lowest
+    floor = max(min(quiet, lowest), LEAST)
+    scores, pressed = encoder.astype(float), np.zeros(len(encoder))
     if head.name in own.labels:
         static = seen.static[:, own.labels.index(head.name)]
-        logits = mixed(seen.encoder[:, column], static, how.share)
-        scores = sigmoid(logits * np.float32(how.curve.slope) + np.float32(how.curve.offset))
-        scores = scores.astype(float)
-    floor = max(min(quiet, lowest), LEAST)
+        scores = joined(encoder, static, how.served).astype(float)
+        pressed = static.astype(float) * floor * BELOW
     wanted = {Kind.RESPONSE} if head.name == RESPONSE_HARM else {Kind.BENIGN, Kind.HARD_BENIGN}
     harmless = np.array([row.kind in wanted and not row.is_unsafe for row in seen.rows])
     # The encoder is asked about all that tools bring in: the promise must hold there too.
     careful = head.name == INJECTION
     least = limits(scores.astype(np.float32), harmless, seen.stems) if careful else {}
-    pressed = np.zeros(len(scores))
-    if head.name in own.labels:
-        pressed = seen.static[:, own.labels.index(head.name)].astype(float) * floor * BELOW
     scores[~asked] = pressed[~asked]
     found = limits(scores.astype(np.float32), harmless, seen.stems)
     thresholds = {rate: max(limit, floor, least.get(rate, 0.0)) for rate, limit in found.items()}
