@@ -102,8 +102,11 @@ def _drawn(
 
 def _interval(values: NDArray[np.float64], level: float) -> Interval | None:
     real = values[~np.isnan(values)]
-    if not real.size:
-        return None
+    return spread(real, level) if real.size else None
+
+
+def spread(values: NDArray[np.float64], level: float = 0.95) -> Interval:
+    """Return where the middle of resampled values lies; there is at least one."""
     tail = 100.0 * (1.0 - level) / 2.0
-    low, high = np.percentile(real, (tail, 100.0 - tail))
+    low, high = np.percentile(values, (tail, 100.0 - tail))
     return Interval(float(low), float(high), level)

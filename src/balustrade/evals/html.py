@@ -17,16 +17,15 @@ LANGUAGES = 30
 
 def html(report: Report) -> str:
     """Return the report as a page that stands alone."""
-    style = (files("balustrade.evals") / "report.css").read_text(encoding="utf-8")
     parts = tables(report)
-    title = f"Moderation: {report.guard}"
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(_lead(report))}</p>",
-        *map(section, parts[:2]),
-        *_plots(report),
-        *map(section, parts[2:]),
-    ]
+    body = [*map(section, parts[:2]), *_plots(report), *map(section, parts[2:])]
+    return page(f"Moderation: {report.guard}", _lead(report), body)
+
+
+def page(title: str, lead: str, sections: Iterable[str]) -> str:
+    """Return a page that stands alone: its title, a sentence on what it is about, and the rest."""
+    style = (files("balustrade.evals") / "report.css").read_text(encoding="utf-8")
+    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(lead)}</p>", *sections]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -14,8 +14,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from balustrade.evals.bootstrap import BLOCK
-from balustrade.evals.tax.means import Floats, Mean, spread
+from balustrade.evals.bootstrap import BLOCK, spread
+from balustrade.evals.tax.means import Floats, Mean
 from balustrade.evals.tax.systems import FIXED, PRIME
 from balustrade.rails.prime.notes import Route
 

@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
-from balustrade.evals.bootstrap import BLOCK, Interval
+from balustrade.evals.bootstrap import BLOCK, Interval, spread
 
 Floats = NDArray[np.float64]
 
@@ -35,10 +35,3 @@ def mean(values: ArrayLike, *, samples: int = 1000, level: float = 0.95, seed: i
         for start in range(0, samples, block)
     ]
     return Mean(float(known.mean()), spread(np.concatenate(resampled), level), known.size)
-
-
-def spread(values: Floats, level: float = 0.95) -> Interval:
-    """Return where the middle of resampled values lies."""
-    tail = 100.0 * (1.0 - level) / 2.0
-    low, high = np.percentile(values, (tail, 100.0 - tail))
-    return Interval(float(low), float(high), level)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 
-from balustrade.evals import html as page
+from balustrade.evals import html as web
 from balustrade.evals import markdown as text
 from balustrade.evals.suites.tax import Report, Run
 from balustrade.evals.tax.plot import tradeoff
@@ -39,26 +37,12 @@ def markdown(report: Report) -> str:
 
 def html(report: Report) -> str:
     """Return the report as a page that stands alone."""
-    style = (files("balustrade.evals") / "report.css").read_text(encoding="utf-8")
-    title = escape(_title(report))
-    parts = tables(report)
-    plot = page.gallery(
+    plot = web.gallery(
         "Safety and helpfulness",
         "Up and to the right is better. Lines: 95 % intervals.",
         [tradeoff(report.systems)],
     )
-    body = [
-        f"<h1>{title}</h1>",
-        f"<p>{escape(_lead(report))}</p>",
-        plot,
-        *map(page.section, parts),
-    ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{chr(10).join(body)}\n</main>\n</body>\n</html>"
-    )
+    return web.page(_title(report), _lead(report), [plot, *map(web.section, tables(report))])
 
 
 def _title(report: Report) -> str:

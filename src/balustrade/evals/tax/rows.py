@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -14,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from balustrade.core.errors import DataError
+from balustrade.data import jsonl
 from balustrade.policy.route import Precedent, RouteName
 
 
@@ -64,7 +63,7 @@ def read(path: Path) -> tuple[Row, ...]:
             names file and line.
     """
     rows: dict[str, Row] = {}
-    for number, line in _lines(path):
+    for number, line in jsonl.lines(path):
         try:
             row = _decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -75,17 +74,6 @@ def read(path: Path) -> tuple[Row, ...]:
     if not rows:
         raise DataError(f"{path}: expected at least one row, found none")
     return tuple(rows.values())
-
-
-def _lines(path: Path) -> list[tuple[int, bytes]]:
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read: {reason}") from error
-    return [(n, line) for n, line in enumerate(data.split(b"\n"), 1) if line.strip()]
 
 
 def pairs(rows: Sequence[Row]) -> dict[str | int, list[int]]:

@@ -8,11 +8,12 @@ import msgspec
 from msgspec import Struct
 
 from balustrade.core.call import Flow, converse
-from balustrade.core.content import Content, Role
+from balustrade.core.content import Content
 from balustrade.core.errors import BackendError
 from balustrade.policy.document import REFUSAL
 from balustrade.policy.model import OnError
 from balustrade.policy.route import RouteSpec
+from balustrade.rails.prime.branches import said
 from balustrade.rails.prime.lenient import keyed, objects
 from balustrade.rails.prime.notes import Notes, Route
 from balustrade.rails.prime.prime import LONGEST, Prime
@@ -95,9 +96,9 @@ def systems(setting: Setting) -> tuple[System, ...]:
     """Return all of them, the unguarded one first."""
     prime = Prime(setting.spec, setting.model, on_error=setting.on_error, refusal=setting.refusal)
     return (
-        System(UNGUARDED, lambda asked: _asked(setting.model, _said(asked))),
+        System(UNGUARDED, lambda asked: _asked(setting.model, said(asked))),
         System("rules", lambda asked: _under_rules(setting, asked)),
-        System("reminder", lambda asked: _asked(setting.model, reminded(_said(asked)))),
+        System("reminder", lambda asked: _asked(setting.model, reminded(said(asked)))),
         System("filter", lambda asked: _filtered(setting, asked)),
         System("refuse", lambda _asked: _refused(setting)),
         System(PRIME, lambda asked: _routed(prime, asked, None)),
@@ -109,11 +110,6 @@ def _fixed(prime: Prime, route: Route, name: str) -> System:
     return System(name, lambda asked: _routed(prime, asked, Notes(route)))
 
 
-def _said(conversation: Sequence[Content]) -> list[tuple[str, str]]:
-    known = {Role.SYSTEM: "system", Role.ASSISTANT: "assistant"}
-    return [(known.get(message.role, "user"), message.text) for message in conversation]
-
-
 def _asked(model: str, messages: Sequence[tuple[str, str]]) -> Flow[Given]:
     reply = yield from converse(model, messages, max_tokens=LONGEST)
     return Given(reply.text)
@@ -121,7 +117,7 @@ def _asked(model: str, messages: Sequence[tuple[str, str]]) -> Flow[Given]:
 
 def _under_rules(setting: Setting, conversation: Sequence[Content]) -> Flow[Given]:
     told = ("system", opening(setting.spec, rules=True))
-    return (yield from _asked(setting.model, [told, *_said(conversation)]))
+    return (yield from _asked(setting.model, [told, *said(conversation)]))
 
 
 def reminded(messages: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -140,7 +136,7 @@ def _refused(setting: Setting) -> Flow[Given]:
 
 def _filtered(setting: Setting, conversation: Sequence[Content]) -> Flow[Given]:
     """Answer freely, then ask the guard; a guard that cannot be read lets nothing pass."""
-    given = yield from _asked(setting.model, _said(conversation))
+    given = yield from _asked(setting.model, said(conversation))
     system = FILTER.replace("$rules", numbered(setting.spec.restrictive))
     quoted = [
         marked("request", request_of(conversation)).text,
@@ -152,14 +148,14 @@ def _filtered(setting: Setting, conversation: Sequence[Content]) -> Flow[Given]:
         reply = yield from converse(setting.guard, messages, schema=FILTERED)
     except BackendError as error:
         return Given(setting.refusal, is_degraded=True, trouble=f"the filter: {error}")
-    said = {
+    verdicts = {
         answer
         for each in objects(reply.text)
         if (answer := yes_or_no(keyed(each, ("check", "breaks")).get("breaks"))) is not None
     }
-    if len(said) != 1:
+    if len(verdicts) != 1:
         return Given(setting.refusal, is_degraded=True, trouble="the filter could not be read")
-    return Given(setting.refusal) if said.pop() else given
+    return Given(setting.refusal) if verdicts.pop() else given
 
 
 def _routed(prime: Prime, conversation: Sequence[Content], fixed: Notes | None) -> Flow[Given]:

@@ -76,10 +76,9 @@ def messages(
         return ()
     if form == "paper":
         return _paper(spec, notes, known, request_of(conversation))
-    said = [(_speaker(message), message.text) for message in conversation]
     before = [("system", known.opening)] if known.opening else []
     after = [("system", known.closing)] if known.closing else []
-    return (*before, *said, *after)
+    return (*before, *said(conversation), *after)
 
 
 def _paper(spec: RouteSpec, notes: Notes, known: Plan, request: str) -> tuple[Message, ...]:
@@ -92,7 +91,7 @@ def _paper(spec: RouteSpec, notes: Notes, known: Plan, request: str) -> tuple[Me
     return (("user", first), ("assistant", second), ("user", known.closing))
 
 
-def _speaker(message: Content) -> str:
-    """Return who speaks as chat endpoints know it; what tools and pages say is a user's to them."""
+def said(conversation: Sequence[Content]) -> list[Message]:
+    """Return a conversation as chat endpoints know it; tools and pages speak as the user there."""
     known = {Role.SYSTEM: "system", Role.ASSISTANT: "assistant"}
-    return known.get(message.role, "user")
+    return [(known.get(message.role, "user"), message.text) for message in conversation]
