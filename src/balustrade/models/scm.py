@@ -8,7 +8,7 @@ and `sequence_classifier`; so does this module, so that their weights load.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,6 @@ IGNORED = -100
 BENIGN, HARMFUL = 0, 1
 LEAST = 1e-8
 """Under this the argument of the logarithm in the logic loss is not let fall."""
-
-
-class Backbone(Protocol):
-    """What turns tokens into states, each from itself and those before it alone."""
-
-    def __call__(self, pieces: Tensor, mask: Tensor) -> Tensor:
-        """Return states, shape (batch, time, width)."""
-        ...
 
 
 class Scores(NamedTuple):
@@ -63,7 +55,8 @@ class Monitor(nn.Module):
     """A causal backbone with both heads.
 
     Args:
-        backbone: A module whose state of a token does not depend on later ones.
+        backbone: Turns token numbers and their mask into states, shape (batch, time, width), none
+            of which depends on later tokens.
         width: Of its states.
         drop: Share of activations that the token head drops in training.
     """

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from random import Random
-from string import Formatter
 
 import msgspec
 
 from balustrade.core.spec import Spec
 from balustrade.data.example import Example, Kind
+from balustrade.train.grammar import filled
 from balustrade.train.languages import LICENCE
 
 COUNT = 700
@@ -50,6 +50,5 @@ def examples(seed: int = 0) -> list[Example]:
 
 
 def _filled(rng: Random, template: str, slots: dict[str, list[str]]) -> str:
-    names = sorted({name for _, name, _, _ in Formatter().parse(template) if name})
-    text = template.format(**{name: rng.choice(slots[name]) for name in names})
+    text = filled(template, lambda name: rng.choice(slots[name]))
     return text[:1].upper() + text[1:]

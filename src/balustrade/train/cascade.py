@@ -18,7 +18,6 @@ sums over corners of one histogram. Sources weigh by the root of their size.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -35,6 +34,7 @@ from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TO
 from balustrade.data.example import Example, Kind
 from balustrade.evals.calibrate import Platt, platt
 from balustrade.shipped import Description, Gate, Head, describe, fingerprint
+from balustrade.train.arguments import parsed
 from balustrade.train.calibration import AIM, HAZARD_AIM, MAIN, limits
 from balustrade.train.corpus import Corpus, Sizes, held_out, load
 from balustrade.train.manifest import manifest, write_json
@@ -322,13 +322,5 @@ def _share(some: NDArray[np.bool_], weight: Weight) -> float:
     return round(float(weight[some].sum() / max(float(weight.sum()), 1e-12)), 4)
 
 
-def _config() -> Config:
-    parser = argparse.ArgumentParser(description="set the limits of the cascade")
-    for field in msgspec.structs.fields(Config):
-        parser.add_argument(f"--{field.name}", required=field.required)
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    return msgspec.convert(given, Config, strict=False)
-
-
 if __name__ == "__main__":
-    main(_config())
+    main(parsed(Config, "set the limits of the cascade"))

@@ -17,7 +17,6 @@ A stage that is stopped goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +24,6 @@ from random import Random
 from time import monotonic
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -44,6 +42,7 @@ from balustrade.train.align import (
     vectors,
     warm,
 )
+from balustrade.train.arguments import parsed
 from balustrade.train.augment import Augment, lexicon
 from balustrade.train.corpus import STORIES, Corpus, Sizes, late, load, stories
 from balustrade.train.parallel import Pair
@@ -348,13 +347,5 @@ def agreement(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> to
     return value * 0.5
 
 
-def _config() -> Config:
-    parser = argparse.ArgumentParser(description="train the encoder guard")
-    for field in msgspec.structs.fields(Config):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", required=field.required)
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    return msgspec.convert(given, Config, strict=False)
-
-
 if __name__ == "__main__":
-    main(_config())
+    main(parsed(Config, "train the encoder guard"))

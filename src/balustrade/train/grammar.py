@@ -9,7 +9,7 @@ holds operational harm. Same seed, same rows.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ from balustrade.data.example import Example, Kind
 LICENCE = "Apache-2.0"
 
 Label = Literal["safe", "unsafe"]
+NOTHING: Mapping[str, str] = {}
 
 
 def made(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
@@ -151,10 +152,14 @@ def _any(rng: Random, table: str, key: str) -> str:
 
 def _fill(rng: Random, phrase: str, known: dict[str, str] | None = None) -> str:
     """Fill the slots of a phrase: what is known, else a word of the slot's list."""
-    names = {name for _, name, _, _ in Formatter().parse(phrase) if name}
     slots = phrases()["slots"]
-    chosen = {name: rng.choice(slots[name]) for name in sorted(names) if name in slots}
-    return phrase.format(**chosen, **(known or {}))
+    return filled(phrase, lambda name: str(rng.choice(slots[name])), known or {})
+
+
+def filled(phrase: str, choose: Callable[[str], str], known: Mapping[str, str] = NOTHING) -> str:
+    """Fill the slots of a phrase, by their names in order: what is known, else what is chosen."""
+    names = sorted({name for _, name, _, _ in Formatter().parse(phrase) if name})
+    return phrase.format(**{n: known[n] if n in known else choose(n) for n in names})
 
 
 @cache

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
-from string import Formatter
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from balustrade.data.example import Example, Kind
+from balustrade.train.grammar import filled
 from balustrade.train.grammar import phrases as grammar
 from balustrade.train.languages import LICENCE, phrases
 from balustrade.train.parallel import Pair
@@ -279,8 +279,7 @@ class _Scene:
         return text
 
     def _filled(self, phrase: str) -> str:
-        names = sorted({name for _, name, _, _ in Formatter().parse(phrase) if name})
-        return phrase.format(**{name: self._slot(name) for name in names})
+        return filled(phrase, self._slot)
 
     def _slot(self, name: str) -> str:
         words = _scenes()["order"]["thing"] if name == "thing" else grammar()["slots"][name]

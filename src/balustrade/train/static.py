@@ -17,7 +17,6 @@ then learns from all sources but a held-out share of rows, which calibrates its 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from balustrade.data.split import share_of
 from balustrade.evals.calibrate import platt, threshold_at
 from balustrade.shipped import Description, Head
 from balustrade.text.normalise import normalise
+from balustrade.train.arguments import parsed
 from balustrade.train.corpus import OWN, Sizes, late
 from balustrade.train.corpus import load as read_corpus
 from balustrade.train.manifest import manifest, write_json
@@ -273,13 +273,5 @@ def write(
     return description
 
 
-def _config() -> Config:
-    parser = argparse.ArgumentParser(description="train the static guard")
-    for field in msgspec.structs.fields(Config):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", required=field.required)
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    return msgspec.convert(given, Config, strict=False)
-
-
 if __name__ == "__main__":
-    main(_config())
+    main(parsed(Config, "train the static guard"))

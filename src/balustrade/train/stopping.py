@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balustrade.core.errors import DataError
+from balustrade.evals.metrics import Counts
 from balustrade.guards.delay import Delay, Leaky, Stopping, Window, run
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -120,9 +121,8 @@ def choose(
 
 
 def _f1(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    right = int((said & true).sum())
-    total = int(said.sum()) + int(true.sum())
-    return 2 * right / total if total else 0.0
+    hits, misses, alarms = (said & true).sum(), (~said & true).sum(), (said & ~true).sum()
+    return Counts(int(hits), int(misses), int(alarms)).f1 or 0.0
 
 
 def _share(some: NDArray[np.bool_]) -> float:
