@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -89,10 +90,13 @@ class Content(Struct, frozen=True):
     @property
     def request(self) -> str:
         """The last thing the user asked before this message; empty if nothing was asked."""
-        for message in reversed(self.history):
-            if message.role is Role.USER:
-                return message.text
-        return ""
+        message = last_asked(self.history)
+        return message.text if message else ""
+
+
+def last_asked(messages: Sequence[Content]) -> Content | None:
+    """Return the last message of a user; None if nothing was asked."""
+    return next((each for each in reversed(messages) if each.role is Role.USER), None)
 
 
 def words(part: Part) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from balustrade.backends import openai_wire as wire
 from balustrade.backends.openai import REFUSED
-from balustrade.core.content import Content, Role
+from balustrade.core.content import Content, last_asked
 from balustrade.core.decision import Action, Decision
 from balustrade.core.verdict import Verdict
 from balustrade.flow.cache import Cache
@@ -83,7 +83,7 @@ async def routed(exchange: Exchange, messages: Sequence[Content], spec: RouteSpe
     started = time.perf_counter()
     prime = Prime(spec, exchange.model)
     notes = await arun(prime.route(messages), exchange.state.routers.send(spec))
-    last = next((m for m in reversed(messages) if m.role is Role.USER), messages[-1])
+    last = last_asked(messages) or messages[-1]
     exchange.decided(decision(notes, last, exchange.rails.revision), last, started)
     return plan(spec, notes)
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from msgspec import Struct
 
 from balustrade.core.call import Flow
-from balustrade.core.content import Content, Part, Role, Stage, words
+from balustrade.core.content import Content, Part, Role, Stage, last_asked, words
 from balustrade.core.decision import Action, Decision
 from balustrade.core.errors import GuardError
 from balustrade.flow.gather import gather
@@ -143,7 +143,7 @@ class Pipeline:
         """Remember an answer that went out as it is, so that it is known when it comes back."""
         if outcome.stops or outcome.changes:
             return
-        last = next((m for m in reversed(messages) if m.role is Role.USER), None)
+        last = last_asked(messages)
         name = keys([answer] if last is None else [last, answer])[-1]
         self._remember(outcome.judged, {judge.turn.message: name for judge in outcome.judged})
         if self._memory.has_passed(whole(messages)) and all(map(_passed, outcome.judged)):

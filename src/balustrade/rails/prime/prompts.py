@@ -17,7 +17,7 @@ from math import sqrt
 from string import Template
 from typing import NamedTuple
 
-from balustrade.core.content import Content, Role
+from balustrade.core.content import Content, last_asked
 from balustrade.policy.route import Precedent, RouteSpec
 from balustrade.rails.prime.notes import Notes
 
@@ -127,7 +127,8 @@ def numbered(rules: Sequence[str]) -> str:
 
 def request_of(messages: Sequence[Content]) -> str:
     """Return what a person said last; empty if nobody did."""
-    return next((m.text for m in reversed(messages) if m.role is Role.USER), "")
+    message = last_asked(messages)
+    return message.text if message else ""
 
 
 def nearest(known: Sequence[Precedent], request: str, most: int) -> list[Precedent]:
