@@ -77,11 +77,14 @@ class Likelihood(Struct, frozen=True, tag="score"):
 
 
 class Advance(Struct, frozen=True, tag="advance"):
-    """Feed one chunk each into states that the model keeps; replies with new states' values."""
+    """Have a model read on in growing texts, each from where it was."""
 
     model: str
     states: tuple[Any, ...]
+    """Of each text what the model gave back last, or the request it answers before its start."""
     chunks: tuple[str, ...]
+    ends: bool = False
+    """Whether the texts end here, so that what is open is read too."""
 
 
 class Compute(Struct, frozen=True, tag="compute"):
@@ -139,6 +142,27 @@ class Vectors(Struct, frozen=True, tag="vectors"):
         return [flat[i : i + self.columns] for i in range(0, len(flat), self.columns)]
 
 
+class Heard(Struct, frozen=True):
+    """A word that a model read in a growing text: where it stands, and the score of harm there."""
+
+    start: int
+    end: int
+    score: float
+
+
+class Advanced(Struct, frozen=True):
+    """Where one growing text is now, and the words that were read since."""
+
+    state: Any
+    words: tuple[Heard, ...] = ()
+
+
+class Onward(Struct, frozen=True, tag="onward"):
+    """The answer to an `Advance`: one entry for each text, in order."""
+
+    texts: tuple[Advanced, ...]
+
+
 class Value(Struct, frozen=True, tag="value"):
     """The result of a computation."""
 
@@ -151,7 +175,7 @@ class Failed(Struct, frozen=True, tag="failed"):
     error: str
 
 
-Reply: TypeAlias = Texts | Spoken | Vectors | Value | Failed
+Reply: TypeAlias = Texts | Spoken | Vectors | Onward | Value | Failed
 Flow: TypeAlias = Generator[tuple[Call, ...], Sequence[Reply], T]
 Send: TypeAlias = Callable[[tuple[Call, ...]], Sequence[Reply]]
 
@@ -216,6 +240,16 @@ def embed(model: str, texts: Sequence[str]) -> Flow[Vectors]:
     [reply] = yield (Embed(model, tuple(texts)),)
     if isinstance(reply, Vectors):
         return reply
+    raise unexpected(reply)
+
+
+def advance(
+    model: str, states: Sequence[Any], chunks: Sequence[str], *, ends: bool = False
+) -> Flow[tuple[Advanced, ...]]:
+    """Have a model read on in growing texts; raise BackendError if it did not."""
+    [reply] = yield (Advance(model, tuple(states), tuple(chunks), ends),)
+    if isinstance(reply, Onward) and len(reply.texts) == len(states):
+        return reply.texts
     raise unexpected(reply)
 
 

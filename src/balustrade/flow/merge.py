@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from balustrade.core.call import Call, Classify, Embed, Failed, Generate, Reply, Texts, Vectors
+from balustrade.core.call import (
+    Advance,
+    Call,
+    Classify,
+    Embed,
+    Failed,
+    Generate,
+    Onward,
+    Reply,
+    Texts,
+    Vectors,
+)
 from balustrade.flow.run import AsyncSend, matched
 
 
@@ -72,7 +83,7 @@ class _Ticket(Struct):
 
 
 def _size(call: Call) -> int:
-    return len(getattr(call, "texts", ())) or len(getattr(call, "prompts", ())) or 1
+    return max(1, *(len(getattr(call, name, ())) for name in ("texts", "prompts", "chunks")))
 
 
 def _groups(tickets: list[_Ticket], limit: int) -> list[list[_Ticket]]:
@@ -129,6 +140,8 @@ def _key(call: Call) -> object:
             return ("classify", call.model, bool(call.contexts), call.apart, call.careful)
         case Embed():
             return ("embed", call.model)
+        case Advance():
+            return ("advance", call.model, call.ends)
         case Generate():
             return (
                 "generate",
@@ -155,6 +168,10 @@ def _join_alike(calls: list[Call]) -> Call:
         return Embed(
             first.model, tuple(t for call in calls if isinstance(call, Embed) for t in call.texts)
         )
+    if isinstance(first, Advance):
+        states = tuple(s for call in calls if isinstance(call, Advance) for s in call.states)
+        chunks = tuple(c for call in calls if isinstance(call, Advance) for c in call.chunks)
+        return replace(first, states=states, chunks=chunks)
     assert isinstance(first, Generate)
     prompts = tuple(p for call in calls if isinstance(call, Generate) for p in call.prompts)
     return replace(first, prompts=prompts)
@@ -169,5 +186,7 @@ def _cut(answer: Reply, offset: int, size: int) -> Reply:
             row = answer.columns * 4
             data = answer.data[offset * row : (offset + size) * row]
             return Vectors(data, answer.columns, answer.labels)
+        case Onward():
+            return Onward(answer.texts[offset : offset + size])
         case _:
             return answer

@@ -48,10 +48,9 @@ def coarse(rows: Tensor) -> Tensor:
 class Block(nn.Module):
     """One layer: attention among tokens, then two dense layers, each with a residual and a norm."""
 
-    def __init__(self, shape: Shape, drop: float) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.attention = shape.attention
-        self.drop = drop
         self.mix = nn.Linear(shape.width, 3 * shape.width)
         self.out = nn.Linear(shape.width, shape.width)
         self.norm1 = nn.LayerNorm(shape.width, eps=1e-12)
@@ -59,8 +58,8 @@ class Block(nn.Module):
         self.down = nn.Linear(shape.inner, shape.width)
         self.norm2 = nn.LayerNorm(shape.width, eps=1e-12)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Return the layer's output, shape (batch, time, width)."""
+    def forward(self, x: Tensor, bias: Tensor, drop: float) -> Tensor:
+        """Return the layer's output, shape (batch, time, width); `drop` counts in training."""
         batch, time, width = x.shape
         heads, each = self.attention, width // self.attention
         parts = self.mix(x).view(batch, time, 3, heads, each).permute(2, 0, 3, 1, 4)
@@ -71,9 +70,9 @@ class Block(nn.Module):
         mixed = torch.bmm(heed.view(batch * heads, time, time), value)
         mixed = mixed.view(batch, heads, time, each).transpose(1, 2)
         mixed = self.out(mixed.reshape(batch, time, width))
-        x = self.norm1(x + F.dropout(mixed, self.drop, self.training))
+        x = self.norm1(x + F.dropout(mixed, drop, self.training))
         inner = self.down(F.gelu(self.up(x)))
-        added: Tensor = self.norm2(x + F.dropout(inner, self.drop, self.training))
+        added: Tensor = self.norm2(x + F.dropout(inner, drop, self.training))
         return added
 
 
@@ -82,7 +81,7 @@ class Encoder(nn.Module):
 
     Args:
         shape: Its sizes; `heads` questions.
-        drop: Share of activations dropped in training.
+        drop: Share of activations dropped in training; may be set anew.
 
     `is_coarse` makes it read its piece vectors rounded to four bits, as they are shipped.
     """
@@ -96,7 +95,7 @@ class Encoder(nn.Module):
         self.position = nn.Embedding(shape.positions, shape.width)
         self.segment = nn.Embedding(2, shape.width)
         self.norm = nn.LayerNorm(shape.width, eps=1e-12)
-        self.blocks = nn.ModuleList(Block(shape, drop) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.query = nn.Linear(shape.width, shape.heads, bias=False)
         self.local = nn.Linear(shape.width, shape.heads, bias=False)
         self.whole = nn.Linear(shape.width, shape.heads)
@@ -121,7 +120,7 @@ class Encoder(nn.Module):
         far = torch.zeros(mask.shape, dtype=x.dtype, device=x.device)
         bias = far.masked_fill(~mask, -1e4)[:, None, None, :]
         for block in self.blocks:
-            x = block(x, bias)
+            x = block(x, bias, self.drop)
         state: Tensor = x
         return state
 

@@ -13,7 +13,7 @@ from balustrade.core.digest import digest
 from balustrade.core.errors import BackendError, PolicyError
 
 HERE = Path(__file__).parent
-SHIPPED = frozenset({"static", "encoder", "cascade"})
+SHIPPED = frozenset({"static", "encoder", "cascade", "monitor"})
 """Names of the models in this folder."""
 
 
@@ -57,6 +57,13 @@ class Gate(Struct, frozen=True):
     """Share of what the encoder rightly finds in held-out texts that it is not asked about."""
 
 
+class Stop(Struct, frozen=True):
+    """When a monitor stops a stream: at the `hits`-th harmful word among the last `words`."""
+
+    hits: int
+    words: int
+
+
 class Description(Struct, frozen=True):
     """One shipped model; enough for a guard, which never sees the weights."""
 
@@ -90,6 +97,7 @@ class Description(Struct, frozen=True):
     languages: tuple[Language, ...] = ()
     gate: Gate | None = None
     """Cascade: its weights are the encoder's."""
+    stop: Stop | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

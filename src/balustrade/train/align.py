@@ -85,13 +85,20 @@ def encoded(tokenizer: Tokenizer, texts: Sequence[str], most: int) -> list[list[
     return found
 
 
-def optimiser(model: Encoder, rate: float, heads: float) -> Any:  # noqa: ANN401
-    """Return AdamW: the heads learn at a rate of their own, vectors and norms do not decay."""
-    own, plain, matrices = [], [], []
+def optimiser(
+    model: Encoder, rate: float, heads: float, pieces: float | None = None
+) -> Any:  # noqa: ANN401
+    """Return AdamW: heads and pieces learn at rates of their own, vectors and norms do not decay.
+
+    `pieces` is twice the rate if not given.
+    """
+    own, words, plain, matrices = [], [], [], []
     for name, value in model.named_parameters():
         if name.startswith(("query", "local", "whole")):
             own.append(value)
-        elif value.ndim < 2 or name.startswith(("piece", "position", "segment")):
+        elif name.startswith("piece"):
+            words.append(value)
+        elif value.ndim < 2 or name.startswith(("position", "segment")):
             plain.append(value)
         else:
             matrices.append(value)
@@ -99,6 +106,7 @@ def optimiser(model: Encoder, rate: float, heads: float) -> Any:  # noqa: ANN401
         {"params": matrices, "weight_decay": 0.01, "lr": rate},
         {"params": plain, "weight_decay": 0.0, "lr": rate * 2},
         {"params": own, "weight_decay": 0.01, "lr": heads},
+        {"params": words, "weight_decay": 0.0, "lr": rate * 2 if pieces is None else pieces},
     ]
     for group in groups:
         group["peak"] = group["lr"]

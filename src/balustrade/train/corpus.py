@@ -11,7 +11,7 @@ from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.data.split import share_of
 from balustrade.text.normalise import normalise
-from balustrade.train import asks, grammar, languages, parallel, posts, prose, scenes, tasks
+from balustrade.train import asks, grammar, languages, parallel, posts, prose, roles, scenes, tasks
 from balustrade.train.excluded import excluded
 from balustrade.train.parallel import Pair
 
@@ -87,6 +87,7 @@ def late() -> list[Example]:
         *tasks.examples(),
         *prose.examples(),
         *asks.examples(),
+        *roles.examples(),
     ]
     return [row for row in rows if row.id not in excluded()]
 
@@ -128,7 +129,7 @@ def _contrasts() -> list[Example]:
 
 
 OWN = (
-    "phrases-", "posts-", "contrasts-", "tasks-", "prose-", "asks-", "scene-", "story-",
+    "phrases-", "posts-", "contrasts-", "tasks-", "prose-", "asks-", "roles-", "scene-", "story-",
     "sentences-", "grammar-",
 )  # fmt: skip
 """Beginnings of the names of our own sources: harmless text of theirs sets no threshold."""

@@ -54,6 +54,7 @@ BATCH = 4_096
 POOL = 6_144
 """Rows that are sorted by length together."""
 HEADS = len(ENCODER_HEADS)
+HEAD_PARTS = ("query", "local", "whole")
 EVERY = 600
 """Seconds between checkpoints."""
 
@@ -72,9 +73,12 @@ class Config(Spec, frozen=True):
     pairs: Count = 180_000  # of parallel text, seen once
     switched: Count = 50_000  # English rows that are aligned with words of other languages in them
     align_rate: Positive = 5e-4
-    tokens: Count = 15_000_000  # of labelled text, padding included
-    rate: Positive = 2.5e-4
+    tokens: Count = 13_000_000  # of labelled text, padding included
+    rate: Positive = 1.5e-4
+    pieces_rate: Positive = 1e-4  # low: words that no row holds must stay among those that do
     heads_rate: Positive = 2e-3
+    drop: Probability = 0.1  # of the activations, while it is taught
+    kept: Probability = 0.15  # of what the body was before it was taught, mixed in afterwards
     flatten: Positive = 0.5  # a source of n rows is drawn from n ** (1 - flatten) times
     switch: Probability = 0.35  # share of English rows shown with words of another language
     grammar: Count = 1_500  # rows of each rule of the grammar
@@ -102,7 +106,8 @@ def main(config: Config) -> None:
     model.load_state_dict(load_file(work / "aligned.safetensors"))
     if not (work / "taught.safetensors").exists():
         teach(model, tokenizer, corpus, config)
-    model.load_state_dict(load_file(work / "taught.safetensors"))
+    taught = load_file(work / "taught.safetensors")
+    model.load_state_dict(mixed(taught, load_file(work / "aligned.safetensors"), config.kept))
     ship(model, tokenizer, corpus, config)
 
 
@@ -249,7 +254,8 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
     say = Augment(lexicon(corpus.pairs), rng, switch=config.switch)
     own = languages.pairs(config.seed)
     model.is_coarse = True
-    step_by = optimiser(model, config.rate, config.heads_rate)
+    model.drop = config.drop
+    step_by = optimiser(model, config.rate, config.heads_rate, config.pieces_rate)
     work = Path(config.work)
     done, step, mean = _resumed(work, model, step_by)
     started = kept = monotonic()
@@ -257,6 +263,7 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
     while done < config.tokens:
         draw = np.random.default_rng((config.seed, done))
         rng.seed(f"{config.seed}-{done}")
+        torch.manual_seed(config.seed + done)  # what is dropped, too, if it is resumed here
         some = [rows[n] for n in draw.choice(len(rows), POOL, p=chance)]
         ready = list(batches(*read(tokenizer, some, say, rng), BATCH))
         rng.shuffle(ready)
@@ -279,6 +286,20 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
             kept = monotonic()
             _keep(work, model, step_by, Run(done, step, mean))
     save_file(model.state_dict(), work / "taught.safetensors")
+
+
+def mixed(
+    taught: dict[str, torch.Tensor], before: dict[str, torch.Tensor], kept: float
+) -> dict[str, torch.Tensor]:
+    """Return the taught weights with a share of those from before; heads stay as taught.
+
+    A straight line between the weights before and after keeps most of what was learnt and gains
+    on texts from elsewhere (Wortsman et al. 2022, arXiv 2109.01903, equation 1).
+    """
+    return {
+        name: value if name.startswith(HEAD_PARTS) else value.lerp(before[name], kept)
+        for name, value in taught.items()
+    }
 
 
 def _warm_by_tokens(step_by: torch.optim.Optimizer, done: int, tokens: int) -> None:

@@ -38,6 +38,8 @@ class Teaching(Spec, frozen=True):
     rate: Positive = 1e-4
     epochs: Count = 3
     batch: Count = 8
+    pool: Count = 1
+    """Batches whose answers are sorted by length together, so that little is padding."""
     schedule: Literal["cosine", "paper"] = "cosine"
     longest: Count = 4_096
     """Tokens of an answer that are read, the request's included."""
@@ -46,8 +48,17 @@ class Teaching(Spec, frozen=True):
     seed: int = 42
 
 
-def teach(model: Monitor, lessons: Sequence[Lesson], config: Teaching) -> list[float]:
-    """Teach a monitor; return the loss of each step. Same seed and lessons, same weights."""
+def teach(
+    model: Monitor, lessons: Sequence[Lesson], config: Teaching, *, told: int = 0
+) -> list[float]:
+    """Teach a monitor; return the loss of each step. Same seed and lessons, same weights.
+
+    Args:
+        model: What is taught, in place.
+        lessons: What it learns from.
+        config: How.
+        told: Every so many steps it is said how far it is; 0 for never.
+    """
     torch.manual_seed(config.seed)
     step_by = torch.optim.AdamW(model.parameters(), lr=config.rate)
     total = config.epochs * -(-len(lessons) // config.batch)
@@ -64,6 +75,9 @@ def teach(model: Monitor, lessons: Sequence[Lesson], config: Teaching) -> list[f
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         step_by.step()
         losses.append(value.item())
+        if told and len(losses) % told == 0:
+            mean = sum(losses[-told:]) / told
+            print(f"teach {len(losses)}/{total}: {mean:.4f}", flush=True)
     model.eval()
     return losses
 
@@ -79,8 +93,15 @@ def _epochs(lessons: Sequence[Lesson], config: Teaching) -> Iterator[list[Lesson
     rng = np.random.default_rng(config.seed)
     for _ in range(config.epochs):
         order = rng.permutation(len(lessons))
-        for first in range(0, len(order), config.batch):
-            yield [lessons[n] for n in order[first : first + config.batch]]
+        for start in range(0, len(order), config.batch * config.pool):
+            some = order[start : start + config.batch * config.pool].tolist()
+            if config.pool > 1:
+                some.sort(key=lambda n: len(lessons[n].pieces))
+            firsts = [*range(0, len(some), config.batch)]
+            if config.pool > 1:
+                rng.shuffle(firsts)
+            for first in firsts:
+                yield [lessons[n] for n in some[first : first + config.batch]]
 
 
 class Padded(NamedTuple):

@@ -78,15 +78,21 @@ def lessons(example: Example) -> Iterator[Lesson]:
         case Kind.TOXICITY:
             yield from _post(example)
         case Kind.INJECTION:
-            yield from _injected() if unsafe else _ordinary()
+            yield from _injected(example) if unsafe else _ordinary()
         case Kind.PII:
             yield from (Lesson(head, False, 0.2) for head in (HARM, INJECTION, TOXICITY))
         case _:
             return
 
 
-def _injected() -> Iterator[Lesson]:
+OWN_ATTACKS = ("phrases-", "roles-")
+"""Sources of our own whose attacks ask for no hazard: they would only have rules dropped."""
+
+
+def _injected(example: Example) -> Iterator[Lesson]:
     yield Lesson(INJECTION, True)
+    if example.source.startswith(OWN_ATTACKS) and not example.hazards:
+        yield from (Lesson(name, False, 0.3) for name in _CODES.values())
 
 
 def _harmful(example: Example) -> Iterator[Lesson]:

@@ -71,6 +71,7 @@ BOOSTS = {
     "prose-unsafe-en": 2.0,
     "prose-": 0.8,
     "asks-": 1.5,
+    "roles-": 5.0,
     "sentences-": 0.5,
     "scene-": 1.2,
     "xquad": 1.8,

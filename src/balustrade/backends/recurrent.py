@@ -1,0 +1,310 @@
+"""A small recurrent network that reads growing texts word by word; answers `Advance`.
+
+What a text leaves behind is a vector of a few hundred bytes, so a step costs the same at the first
+word and at the ten-thousandth, a state is a value like any other, and streams of many requests go
+through one product of matrices. The cell is a gated recurrent unit (Cho et al. 2014, arXiv
+1406.1078; the reset gate after the product, as in cuDNN). NumPy alone.
+
+States are rounded to steps of 1/1024: the last bits of a product hang on how many streams are in
+the batch, and must not add up to another verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterator, Sequence, Sized
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from balustrade import shipped
+from balustrade.backends.pieces import Pieces
+from balustrade.core.call import Advance, Advanced, Call, Failed, Heard, Onward, Reply
+from balustrade.core.errors import BackendError, BalustradeError
+from balustrade.text.growing import Word, last, whole
+from balustrade.text.normalise import normalise
+
+Floats = NDArray[np.float32]
+
+STEPS = 1024
+"""Steps from 0 to 1 that a number of a state is rounded to."""
+
+ON_LOOP = 4_000
+"""Characters that may be read on the event loop: a few milliseconds' work."""
+
+REQUEST = 600
+"""Characters of each end of a request that are read before its answer."""
+
+
+class State(Struct, frozen=True):
+    """Where the reading of one answer is."""
+
+    memory: bytes
+    """The network's vector, int16, in steps of 1/1024."""
+    open: str = ""
+    """What was given and is no whole word yet."""
+    start: int = 0
+    """Where `open` begins in the answer."""
+
+
+class Weights(NamedTuple):
+    """The network. All matrices have the three gates side by side: reset, update, new."""
+
+    pieces: NDArray[np.int8]
+    """A row for each piece, shape (pieces, width)."""
+    scales: Floats
+    """What one unit of a row is worth, shape (pieces,)."""
+    inner: Floats
+    """From a piece to the gates, shape (width, 3 * states)."""
+    inner_bias: Floats
+    outer: Floats
+    """From the state to the gates, shape (states, 3 * states)."""
+    outer_bias: Floats
+    head: Floats
+    """From the state to the logit of harm, shape (states,)."""
+
+
+class Recurrent:
+    """Answers for a shipped monitor; weights and vocabulary are read when first asked.
+
+    Args:
+        name: The model, as `shipped.describe` knows it.
+        folder: Where its files lie.
+    """
+
+    def __init__(self, name: str = "monitor", folder: Path = shipped.HERE) -> None:
+        self._name = name
+        self._folder = folder
+
+    def send(self, calls: tuple[Call, ...], /) -> list[Reply]:
+        """Answer each call, in order; a call that cannot be answered is a `Failed`."""
+        return [self._answer(call) for call in calls]
+
+    async def asend(self, calls: tuple[Call, ...], /) -> Sequence[Reply]:
+        """Answer the same; more than a moment's work goes to a thread."""
+        size = sum(_size(call) for call in calls if isinstance(call, Advance))
+        if size <= ON_LOOP:
+            return self.send(calls)
+        return await asyncio.to_thread(self.send, calls)
+
+    def load(self) -> None:
+        """Read weights and vocabulary now."""
+        _ = self._weights, self._pieces
+
+    def read(
+        self, states: Sequence[State | str], chunks: Sequence[str], *, ends: bool = False
+    ) -> list[Advanced]:
+        """Read on in answers.
+
+        Args:
+            states: Where each is, or before its first chunk the request it answers.
+            chunks: What came since.
+            ends: Whether the answers end here.
+        """
+        begun = self._begun(states)
+        taken = [_taken(s, c, ends=ends) for s, c in zip(begun, chunks, strict=True)]
+        runs = [[self._pieces.numbers(word.text) for word in words] for words, _, _ in taken]
+        memories = self._memories([state.memory for state in begun])
+        trails = self._run(memories, [[*chain.from_iterable(own)] for own in runs])
+        scores = iter(self._scores(trails, runs))
+        rows, size = memories.tobytes(), memories.shape[1] * 2
+        return [
+            Advanced(
+                State(rows[slot * size : (slot + 1) * size], rest, start),
+                tuple(Heard(word.start, word.end, next(scores)) for word in words),
+            )
+            for slot, (words, rest, start) in enumerate(taken)
+        ]
+
+    def _begun(self, states: Sequence[State | str]) -> list[State]:
+        """Return states, with the requests of those that were none yet read."""
+        new = [slot for slot, state in enumerate(states) if isinstance(state, str)]
+        found = [state if isinstance(state, State) else State(b"") for state in states]
+        if new:
+            memories = np.zeros((len(new), len(self._weights.head)), np.int16)
+            known = self._description
+            marks = Marks(known.begin, known.end)
+            self._run(memories, [asked(self._pieces, str(states[slot]), marks) for slot in new])
+            for slot, memory in zip(new, memories, strict=True):
+                found[slot] = State(memory.tobytes())
+        return found
+
+    def _memories(self, memories: Sequence[bytes]) -> NDArray[np.int16]:
+        width = len(self._weights.head)
+        if any(len(memory) != width * 2 for memory in memories):
+            raise BackendError(f"model {self._name!r}: a state is not one of its own")
+        return np.frombuffer(bytearray(b"".join(memories)), np.int16).reshape(-1, width)
+
+    def _run(self, memories: NDArray[np.int16], numbers: Sequence[Sequence[int]]) -> list[Floats]:
+        """Read pieces into memories, in place; return each text's states after each piece."""
+        trails = [np.empty((len(own), memories.shape[1]), np.float32) for own in numbers]
+        order = sorted(range(len(numbers)), key=lambda slot: -len(numbers[slot]))
+        for first in range(0, len(order), TOGETHER):
+            some = order[first : first + TOGETHER]
+            h = memories[some].astype(np.float32) / STEPS
+            for start in range(0, len(numbers[some[0]]), BLOCK):
+                parts = [numbers[slot][start : start + BLOCK] for slot in some]
+                for slot, part, states in zip(some, parts, self._block(h, parts), strict=True):
+                    trails[slot][start : start + len(part)] = states
+            memories[some] = (h * STEPS).astype(np.int16)
+        return trails
+
+    def _block(self, h: Floats, parts: Sequence[Sequence[int]]) -> Iterator[Floats]:
+        """Move states on by some pieces each, in place; the longest part comes first."""
+        weights = self._weights
+        live = [len(part) for part in parts]
+        flat = np.fromiter(chain.from_iterable(parts), np.int64, sum(live))
+        rows = weights.pieces[flat] * weights.scales[flat, None]
+        given = rows @ weights.inner + weights.inner_bias
+        starts = np.cumsum([0, *live[:-1]])
+        kept = np.empty((live[0], *h.shape), np.float32)
+        for step in range(live[0]):
+            while live[-1] <= step:
+                live.pop()
+            count = len(live)
+            h[:count] = kept[step, :count] = _cell(weights, given[starts[:count] + step], h[:count])
+        return (kept[: len(part), place] for place, part in enumerate(parts))
+
+    def _scores(self, trails: Sequence[Floats], runs: Sequence[Sequence[Sized]]) -> list[float]:
+        """Return the probability of harm at the last piece of each word of each text, in order.
+
+        A word without pieces, which nothing but marks make up, has none of its own: it scores 0.
+        """
+        sizes = [len(run) for own in runs for run in own]
+        if not sizes:
+            return []
+        ends = np.cumsum(sizes, dtype=np.int64) - 1
+        head = self._description.heads[0]
+        states = np.concatenate([*trails, self._nothing])[ends]
+        logits = (states @ self._weights.head + head.bias).astype(np.float64)
+        scores = 1.0 / (1.0 + np.exp(-(logits * head.slope + head.offset)))
+        scores[np.array(sizes) == 0] = 0.0
+        found: list[float] = scores.round(DECIMALS).tolist()
+        return found
+
+    @cached_property
+    def _nothing(self) -> Floats:
+        return np.zeros((1, len(self._weights.head)), np.float32)
+
+    def _answer(self, call: Call) -> Reply:
+        if not isinstance(call, Advance):
+            verb = type(call).__name__.lower()
+            return Failed(f"model {self._name!r} reads growing texts, and was asked to {verb}")
+        if len(call.states) != len(call.chunks):
+            return Failed(f"{len(call.states)} states were given for {len(call.chunks)} chunks")
+        try:
+            return Onward(tuple(self.read(call.states, call.chunks, ends=call.ends)))
+        except BalustradeError as error:
+            return Failed(str(error))
+
+    @cached_property
+    def _description(self) -> shipped.Description:
+        return shipped.describe(self._name, self._folder)
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        known = self._description
+        path = self._folder / known.tokenizer
+        return Pieces(gzip.decompress(shipped.checked(self._name, path, known.tokenizer_sha256)))
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return unpack(shipped.weights(self._name, self._folder))
+
+
+TOGETHER = 64
+"""Texts that are read on in one product of matrices."""
+
+BLOCK = 256
+"""Pieces of each text whose gates are computed at once: bounds memory, whatever the length."""
+
+DECIMALS = 4
+"""Of a score; what follows would hang on the size of the batch."""
+
+
+class Marks(NamedTuple):
+    """Numbers of the marks before a request, and between it and its answer."""
+
+    begin: int
+    end: int
+
+
+def asked(pieces: Pieces, request: str, marks: Marks) -> list[int]:
+    """Return what is read before an answer: of a long request its beginning and its end."""
+    if len(request) > 2 * REQUEST:
+        request = f"{request[:REQUEST]} … {request[-REQUEST:]}"
+    return [marks.begin, *pieces.numbers(normalise(request).text), marks.end]
+
+
+def unpack(data: bytes) -> Weights:
+    """Read the network from the bytes of a safetensors file.
+
+    Raises:
+        BackendError: The bytes are not such a file, or the shapes do not fit together.
+    """
+    try:
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + size])
+        found = Weights(*(_tensor(header[name], data[8 + size :]) for name in Weights._fields))
+        width, states = found.pieces.shape[1], len(found.head)
+        fits = (
+            found.inner.shape == (width, 3 * states)
+            and found.outer.shape == (states, 3 * states)
+            and found.inner_bias.shape == found.outer_bias.shape == (3 * states,)
+            and found.scales.shape == found.pieces.shape[:1]
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise BackendError(f"not a safetensors file with a monitor: {error}") from error
+    if not fits:
+        raise BackendError("the matrices of the monitor do not fit together")
+    return found
+
+
+def _tensor(entry: dict[str, list[int]], data: bytes) -> NDArray[np.generic]:
+    first, end = entry["data_offsets"]
+    kind = {"I8": np.int8, "F32": np.float32}[str(entry["dtype"])]
+    return np.frombuffer(data[first:end], kind).reshape(entry["shape"])
+
+
+def _cell(weights: Weights, given: Floats, h: Floats) -> Floats:
+    """Return the states after one piece each; `given` is what the pieces say to the gates."""
+    width = h.shape[1]
+    kept = h @ weights.outer
+    kept += weights.outer_bias
+    gates = given[:, : 2 * width] + kept[:, : 2 * width]
+    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one fast function for all gates.
+    gates *= 0.5
+    np.tanh(gates, out=gates)
+    gates *= 0.5
+    gates += 0.5
+    new = given[:, 2 * width :] + gates[:, :width] * kept[:, 2 * width :]
+    np.tanh(new, out=new)
+    new += gates[:, width:] * (h - new)
+    new *= STEPS
+    np.rint(new, out=new)
+    new /= STEPS
+    return new
+
+
+def _taken(state: State, chunk: str, *, ends: bool) -> tuple[list[Word], str, int]:
+    """Return the words that are whole now, placed in the answer, and what stays open, and where."""
+    text = state.open + chunk
+    words = whole(text)
+    if ends:
+        words += last(text, words[-1].end if words else 0)
+    cut = words[-1].end if words else 0
+    rest = text[cut:].lstrip()
+    start = state.start + len(text) - len(rest)
+    placed = [Word(w.start + state.start, w.end + state.start, w.text) for w in words]
+    return placed, rest, start
+
+
+def _size(call: Advance) -> int:
+    return sum(map(len, call.chunks)) + sum(len(s) for s in call.states if isinstance(s, str))

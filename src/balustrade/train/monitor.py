@@ -1,0 +1,334 @@
+"""The stream monitor: a small recurrent network that reads an answer while it is written.
+
+    python -m balustrade.train.monitor --data ../shared/data/dev \
+        --parallel ../shared/data/parallel --work build/encoder --out src/balustrade/shipped
+
+In:   answers and posts with labels, the shipped encoder (it judges their sentences), and its piece
+      vectors as they were taught, in `--work`.
+Out:  monitor.safetensors, monitor.json (thresholds, when it stops, digests), monitor.manifest.json.
+Time: about a quarter of an hour on two CPU cores. Same seed and encoder, same bytes.
+
+Words are labelled by `annotate.py` (FineHarm's way), the network is taught by the three-part loss
+of arXiv 2506.09996 (`scm.py`), and when it stops is chosen on rows that were held out
+(`stopping.py`): the number of hits and of words they count among by macro-F1, the threshold by how
+many long harmless answers may be stopped.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from msgspec.structs import replace
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from safetensors.torch import load_file
+
+from balustrade.backends.onnx import Onnx
+from balustrade.backends.pieces import Pieces
+from balustrade.backends.recurrent import Marks, Recurrent, asked
+from balustrade.core.spec import Count, Positive, Probability, Spec
+from balustrade.core.taxonomy import RESPONSE_HARM
+from balustrade.data.example import Example, Kind
+from balustrade.data.fineharm import FineHarm
+from balustrade.guards.delay import Window
+from balustrade.models import recurrent
+from balustrade.models.scm import IGNORED, Monitor
+from balustrade.shipped import Description, Head, Stop, describe
+from balustrade.text.growing import last, whole
+from balustrade.train.annotate import Annotator, Answer, sentences
+from balustrade.train.arguments import parsed
+from balustrade.train.corpus import Sizes, is_held_out, late, load
+from balustrade.train.manifest import manifest, write_json
+from balustrade.train.projection import project, spans
+from balustrade.train.scm import Lesson, Teaching, teach
+from balustrade.train.stopping import outcome
+
+SHORT, LONG = 40, 1_500
+"""Characters that a harmless text has to be shown as an answer, and that are read of an answer."""
+RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+class Config(Spec, frozen=True):
+    """Everything the weights depend on, beside the encoder, the data and the code."""
+
+    data: str
+    parallel: str
+    out: str
+    work: str = "build/encoder"
+    width: Count = 96  # numbers of a piece's vector
+    states: Count = 192
+    posts: Count = 12_000  # abusive and fair posts that are shown as answers
+    calm: Count = 14_000  # ordinary texts that are shown as answers
+    mixed: Count = 4_000  # harmless answers in which harm begins somewhere
+    long: Count = 1_500  # harmless answers one after the other, as one
+    agreed: Probability = 0.5  # from this score on the encoder holds a sentence harmful
+    rate: Positive = 2e-3
+    epochs: Count = 3
+    batch: Count = 48
+    aim: Probability = 0.01  # share of long harmless answers that may be stopped
+    seed: int = 0
+
+
+class Pool(NamedTuple):
+    """What answers are made of."""
+
+    answers: list[Answer]
+    calm: list[Answer]
+
+
+def main(config: Config) -> Description:
+    """Label, teach, choose, write."""
+    out = Path(config.out)
+    corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
+    rows = [row for row in (*corpus.rows, *late()) if row.source not in SILENT]
+    encoder = Onnx("encoder", out)
+    train = labelled(pool(rows, config, held=False), encoder, config)
+    held = labelled(pool(rows, config, held=True), encoder, config)
+    print(f"{len(train)} answers to learn from, {len(held)} to choose by", flush=True)
+    reader = Reader(out)
+    model = begin(Path(config.work), config)
+    lessons = [reader.lesson(row) for row in (*train, *made(train, config))]
+    print(f"{sum(len(each.pieces) for each in lessons):,} pieces an epoch", flush=True)
+    taught = Teaching(
+        rate=config.rate, epochs=config.epochs, batch=config.batch, pool=32, longest=640,
+        seed=config.seed,
+    )  # fmt: skip
+    teach(model, lessons, taught, told=100)
+    return write(model, held, config, out)
+
+
+SILENT = frozenset({"UCI SMS Spam Collection"})
+"""Sources whose labels say nothing of harm."""
+
+
+def pool(rows: Sequence[Example], config: Config, *, held: bool) -> Pool:
+    """Return answers, and posts and ordinary texts as if they were some."""
+    rng = Random(config.seed)
+    own = [row for row in rows if is_held_out(row) == held]
+    answers = [_answer(row, row.text, row.response) for row in own if row.kind is Kind.RESPONSE]
+    share = 0.05 if held else 1.0
+    posts = [row for row in own if row.kind is Kind.TOXICITY and len(row.text) >= SHORT]
+    posts = rng.sample(posts, min(len(posts), int(config.posts * share)))
+    ordinary = {Kind.BENIGN, Kind.HARD_BENIGN}
+    calm = [row for row in own if row.kind in ordinary and len(row.text) >= SHORT]
+    calm = rng.sample(calm, min(len(calm), int(config.calm * share)))
+    answers += [_answer(row, "", row.text) for row in posts]
+    return Pool(answers, [_answer(row, "", row.text) for row in calm])
+
+
+def _answer(row: Example, request: str, response: str) -> Answer:
+    return Answer(row.id, request, response[:LONG], row.is_unsafe, row.lang, row.source)
+
+
+def labelled(known: Pool, encoder: Onnx, config: Config) -> list[FineHarm]:
+    """Label words; answers whose sentences contradict their labels are left out."""
+    judge = judged([row for row in known.answers if row.is_harmful], encoder)
+    found = []
+    for row in known.answers:
+        annotator = Annotator(partial(judge, row.prompt), config.agreed)
+        if not row.is_harmful:
+            annotator = annotator._replace(score=_calm)
+        if (made := annotator.annotate(row)) is not None:
+            found.append(made)
+    calm = [Annotator(_calm).annotate(row) for row in known.calm]
+    return found + [row for row in calm if row is not None]
+
+
+def _calm(texts: Sequence[str]) -> list[float]:
+    """Score what people have labelled harmless: none of its sentences is harmful."""
+    return [0.0] * len(texts)
+
+
+class _Judge(NamedTuple):
+    scores: dict[tuple[str, str], float]
+
+    def __call__(self, request: str, texts: Sequence[str]) -> list[float]:
+        return [self.scores[request, text] for text in texts]
+
+
+def judged(rows: Sequence[Answer], encoder: Onnx) -> _Judge:
+    """Have the encoder judge every sentence, each as an answer or as a post, at once."""
+    each = ((row.prompt, text) for row in rows for text in sentences(row.response))
+    known = list(dict.fromkeys(each))
+    labels = describe("encoder").labels
+    columns = [labels.index(RESPONSE_HARM), labels.index("toxicity")]
+    scores = encoder.scores([text for _, text in known], [request for request, _ in known])
+    best = scores[:, columns].max(axis=1) if known else np.zeros(0)
+    return _Judge(dict(zip(known, best.tolist(), strict=True)))
+
+
+class Reader:
+    """Cuts answers into pieces as the monitor will, with a label at the end of each word."""
+
+    def __init__(self, folder: Path) -> None:
+        known = describe("encoder", folder)
+        self._marks = Marks(known.begin, known.end)
+        self._pieces = Pieces(gzip.decompress((folder / known.tokenizer).read_bytes()))
+
+    def lesson(self, row: FineHarm) -> Lesson:
+        """Return an answer after its request, as numbers."""
+        pieces = asked(self._pieces, row.prompt, self._marks)
+        labels = [IGNORED] * len(pieces)
+        words = whole(row.response)
+        words += last(row.response, words[-1].end if words else 0)
+        marked = project(spans(row), [(word.start, word.end) for word in words])
+        for word, label in zip(words, marked, strict=True):
+            own = self._pieces.numbers(word.text)
+            pieces += own
+            labels += [*[IGNORED] * (len(own) - 1), label][: len(own)]
+        return Lesson(pieces, labels, row.is_harmful)
+
+
+def made(rows: Sequence[FineHarm], config: Config) -> list[FineHarm]:
+    """Return answers in which harm begins after harmless sentences, and long harmless ones."""
+    rng = Random(config.seed)
+    calm = [row for row in rows if not row.is_harmful]
+    bad = [row for row in rows if row.is_harmful]
+    found = []
+    for number in range(config.mixed):
+        before, after = rng.choice(calm), rng.choice(bad)
+        onset = after.sentence_labels.index(1)
+        head = _part(before, 0, rng.randint(1, 8))
+        parts = [head, _part(after, onset, onset + 8)]
+        found.append(joined(f"mixed-{number}", parts, after.prompt))
+    for number in range(config.long):
+        parts = rng.sample(calm, rng.randint(3, 12))
+        found.append(joined(f"long-{number}", parts, parts[0].prompt))
+    return found
+
+
+def _part(row: FineHarm, first: int, end: int) -> FineHarm:
+    cut = slice(first, end)
+    kept = {name: getattr(row, name)[cut] for name in PER_SENTENCE}
+    return replace(row, sentence_num=-1, **kept)
+
+
+PER_SENTENCE = ("sentences", "sentence_labels", "words", "word_labels")
+
+
+def joined(name: str, parts: Sequence[FineHarm], request: str) -> FineHarm:
+    """Return several answers one after the other as one."""
+    kept = {each: tuple(x for part in parts for x in getattr(part, each)) for each in PER_SENTENCE}
+    text = " ".join(kept["sentences"])
+    return FineHarm(name, request, text, "made", **kept)
+
+
+def begin(work: Path, config: Config) -> Monitor:
+    """Return a monitor whose piece vectors are the encoder's, in fewer numbers."""
+    torch.manual_seed(config.seed)
+    taught = load_file(work / "taught.safetensors")["piece.weight"]
+    centred = taught - taught.mean(dim=0)
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    small = centred @ vectors[:, -config.width :]
+    return Monitor(recurrent.Recurrent(small / small.std() * 0.5, config.states), config.states)
+
+
+def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -> Description:
+    """Write the weights, choose by them when to stop, and write that."""
+    arrays, bias = recurrent.packed(model)
+    data = save(arrays)
+    (out / "monitor.safetensors").write_bytes(data)
+    known = describe("encoder", out)
+    head = Head(RESPONSE_HARM, bias, 1.0, 0.0, 0.5, {})
+    description = Description(
+        "monitor", "monitor.safetensors", sha256(data).hexdigest(), (head,), config.aim,
+        tokenizer=known.tokenizer, tokenizer_sha256=known.tokenizer_sha256,
+        width=config.width, begin=known.begin, end=known.end,
+    )  # fmt: skip
+    write_json(out / "monitor.json", description)
+    engine = Recurrent("monitor", out)
+    streams = heard(engine, [(row.prompt, row.response) for row in held])
+    harmful = np.array([row.is_harmful for row in held])
+    calm = heard(engine, long_texts([row for row in held if not row.is_harmful], config))
+    chosen = choose_stop(streams, harmful, calm, config.aim)
+    limits = {f"{rate:g}": chosen.limit(calm, rate) for rate in RATES}
+    head = replace(head, threshold=limits[f"{config.aim:g}"], thresholds=limits)
+    description = replace(description, heads=(head,), stop=chosen.stop)
+    write_json(out / "monitor.json", description)
+    write_json(out / "monitor.manifest.json", manifest(config, Path(config.data)))
+    return description
+
+
+def heard(engine: Recurrent, answers: Sequence[tuple[str, str]]) -> list[NDArray[np.float64]]:
+    """Return the score of each word of each answer, by the network that serves."""
+    found = []
+    for first in range(0, len(answers), 64):
+        some = answers[first : first + 64]
+        read = engine.read([request for request, _ in some], [text for _, text in some], ends=True)
+        found += [np.array([word.score for word in each.words]) for each in read]
+    return found
+
+
+def long_texts(calm: Sequence[FineHarm], config: Config, count: int = 400) -> list[tuple[str, str]]:
+    """Return harmless texts of up to 4,000 words, made of held-out ones in new orders."""
+    rng = Random(config.seed)
+    found = []
+    for _ in range(count):
+        words, parts = rng.randint(100, 4_000), []
+        while words > 0:
+            parts.append(rng.choice(calm))
+            words -= sum(map(len, parts[-1].words))
+        found.append((parts[0].prompt, " ".join(part.response for part in parts)))
+    return found
+
+
+class Chosen(NamedTuple):
+    """When to stop, and the macro-F1 on held-out answers at the threshold that keeps the aim."""
+
+    stop: Stop
+    macro_f1: float
+
+    def limit(self, calm: Sequence[NDArray[np.float64]], rate: float) -> float:
+        """Return the threshold from which at most this share of harmless texts is stopped."""
+        return limit([highest(scores, self.stop) for scores in calm], rate)
+
+
+def choose_stop(
+    streams: Sequence[NDArray[np.float64]], harmful: NDArray[np.bool_],
+    calm: Sequence[NDArray[np.float64]], aim: float,
+) -> Chosen:  # fmt: skip
+    """Choose hits and words: the best macro-F1, each with the threshold that keeps the aim."""
+    tried = []
+    for hits in (1, 2, 3, 4, 6, 8):
+        for words in (8, 16, 32, 64):
+            if hits <= words // 2:
+                stop = Stop(hits, words)
+                threshold = limit([highest(scores, stop) for scores in calm], aim)
+                rule = Window(threshold, hits, words)
+                tried.append(Chosen(stop, outcome(rule, streams, harmful).macro_f1))
+    for each in tried:
+        print(f"{each.stop}: {each.macro_f1:.3f}", flush=True)
+    return max(tried, key=lambda each: each.macro_f1)
+
+
+def highest(scores: NDArray[np.float64], stop: Stop) -> float:
+    """Return the highest threshold at which a stream is still stopped."""
+    if len(scores) < stop.hits:
+        return 0.0
+    padded = np.concatenate([np.zeros(stop.words - 1), scores])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, stop.words)
+    ranked = np.partition(windows, stop.words - stop.hits, axis=1)[:, stop.words - stop.hits]
+    return float(ranked.max())
+
+
+def limit(highs: Sequence[float], rate: float) -> float:
+    """Return the threshold that at most a share of them reaches, counting one more (conformal)."""
+    ranked = sorted(highs, reverse=True)
+    allowed = max(0, int(rate * (len(ranked) + 1)) - 1)
+    return round(min(1.0, ranked[allowed] + STEP), 4)
+
+
+STEP = 1e-4
+"""The least difference of two scores."""
+
+
+if __name__ == "__main__":
+    main(parsed(Config, "train the stream monitor"))
