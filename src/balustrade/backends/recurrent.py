@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence, Sized
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -119,6 +119,7 @@ class Recurrent:
             Advanced(
                 State(rows[slot * size : (slot + 1) * size], rest, start),
                 tuple(Heard(word.start, word.end, next(scores)) for word in words),
+                start,
             )
             for slot, (words, rest, start) in enumerate(taken)
         ]
@@ -148,7 +149,7 @@ class Recurrent:
         order = sorted(range(len(numbers)), key=lambda slot: -len(numbers[slot]))
         for first in range(0, len(order), TOGETHER):
             some = order[first : first + TOGETHER]
-            h = memories[some].astype(np.float32) / STEPS
+            h: Floats = memories[some].astype(np.float32) / np.float32(STEPS)
             for start in range(0, len(numbers[some[0]]), BLOCK):
                 parts = [numbers[slot][start : start + BLOCK] for slot in some]
                 for slot, part, states in zip(some, parts, self._block(h, parts), strict=True):
@@ -267,7 +268,7 @@ def unpack(data: bytes) -> Weights:
     return found
 
 
-def _tensor(entry: dict[str, list[int]], data: bytes) -> NDArray[np.generic]:
+def _tensor(entry: dict[str, list[int]], data: bytes) -> Any:  # noqa: ANN401 - of two types
     first, end = entry["data_offsets"]
     kind = {"I8": np.int8, "F32": np.float32}[str(entry["dtype"])]
     return np.frombuffer(data[first:end], kind).reshape(entry["shape"])
@@ -276,7 +277,7 @@ def _tensor(entry: dict[str, list[int]], data: bytes) -> NDArray[np.generic]:
 def _cell(weights: Weights, given: Floats, h: Floats) -> Floats:
     """Return the states after one piece each; `given` is what the pieces say to the gates."""
     width = h.shape[1]
-    kept = h @ weights.outer
+    kept: Floats = h @ weights.outer
     kept += weights.outer_bias
     gates = given[:, : 2 * width] + kept[:, : 2 * width]
     # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one fast function for all gates.
@@ -284,7 +285,7 @@ def _cell(weights: Weights, given: Floats, h: Floats) -> Floats:
     np.tanh(gates, out=gates)
     gates *= 0.5
     gates += 0.5
-    new = given[:, 2 * width :] + gates[:, :width] * kept[:, 2 * width :]
+    new: Floats = given[:, 2 * width :] + gates[:, :width] * kept[:, 2 * width :]
     np.tanh(new, out=new)
     new += gates[:, width:] * (h - new)
     new *= STEPS

@@ -13,11 +13,12 @@ BACKENDS = {
     "static": "balustrade.backends.static:Static",
     "encoder": "balustrade.backends.onnx:Onnx",
     "cascade": "balustrade.backends.tiers:Tiers",
+    "monitor": "balustrade.backends.recurrent:Recurrent",
 }
 """What makes the backend of each."""
 
 RUNTIME = ("numpy", "onnxruntime")
-NEEDS = {"static": RUNTIME[:1], "encoder": RUNTIME, "cascade": RUNTIME}
+NEEDS = {"static": RUNTIME[:1], "monitor": RUNTIME[:1], "encoder": RUNTIME, "cascade": RUNTIME}
 """The modules that each needs."""
 
 

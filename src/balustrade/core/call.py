@@ -155,6 +155,8 @@ class Advanced(Struct, frozen=True):
 
     state: Any
     words: tuple[Heard, ...] = ()
+    open: int = 0
+    """Where the word begins that more text may yet change, and that was not read."""
 
 
 class Onward(Struct, frozen=True, tag="onward"):

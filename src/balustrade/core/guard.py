@@ -77,6 +77,7 @@ class Incremental(Protocol):
         ...
 
 
+@runtime_checkable
 class Monitor(Protocol[S]):
     """Judges a text while it grows; state in, state out, so streams batch, replay and move."""
 

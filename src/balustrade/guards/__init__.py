@@ -8,6 +8,7 @@ GUARDS = {
     "judge": "balustrade.guards.judge:Judge",
     "keywords": "balustrade.guards.keywords:Keywords",
     "patterns": "balustrade.guards.patterns:Patterns",
+    "scm": "balustrade.guards.scm:Scm",
 }
 
 __all__ = ["GUARDS"]

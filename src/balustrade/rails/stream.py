@@ -62,7 +62,12 @@ class Stream:
             Post(Tail(cast("IncrementalGuard", guard)), not is_ours(guard)) for guard in near
         ]
         self._far = [
-            Post(Window(guard, settings.every, settings.window), not is_ours(guard))
+            Post(
+                guard
+                if isinstance(guard, Monitor)
+                else Window(guard, settings.every, settings.window),
+                not is_ours(guard),
+            )
             for guard in far
         ] + [Post(monitor, not is_ours(monitor)) for monitor in monitors]
         self._can_peek = all(isinstance(post.monitor, Peeking) for post in self._far)

@@ -85,9 +85,7 @@ def encoded(tokenizer: Tokenizer, texts: Sequence[str], most: int) -> list[list[
     return found
 
 
-def optimiser(
-    model: Encoder, rate: float, heads: float, pieces: float | None = None
-) -> Any:  # noqa: ANN401
+def optimiser(model: Encoder, rate: float, heads: float, pieces: float | None = None) -> Any:  # noqa: ANN401
     """Return AdamW: heads and pieces learn at rates of their own, vectors and norms do not decay.
 
     `pieces` is twice the rate if not given.

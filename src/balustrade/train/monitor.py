@@ -35,7 +35,7 @@ from balustrade.backends.onnx import Onnx
 from balustrade.backends.pieces import Pieces
 from balustrade.backends.recurrent import Marks, Recurrent, asked
 from balustrade.core.spec import Count, Positive, Probability, Spec
-from balustrade.core.taxonomy import RESPONSE_HARM
+from balustrade.core.taxonomy import RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.data.fineharm import FineHarm
 from balustrade.guards.delay import Window
@@ -130,10 +130,10 @@ def _answer(row: Example, request: str, response: str) -> Answer:
 
 def labelled(known: Pool, encoder: Onnx, config: Config) -> list[FineHarm]:
     """Label words; answers whose sentences contradict their labels are left out."""
-    judge = judged([row for row in known.answers if row.is_harmful], encoder)
+    scores = judged([row for row in known.answers if row.is_harmful], encoder)
     found = []
     for row in known.answers:
-        annotator = Annotator(partial(judge, row.prompt), config.agreed)
+        annotator = Annotator(partial(_looked_up, scores, row.prompt), config.agreed)
         if not row.is_harmful:
             annotator = annotator._replace(score=_calm)
         if (made := annotator.annotate(row)) is not None:
@@ -147,22 +147,23 @@ def _calm(texts: Sequence[str]) -> list[float]:
     return [0.0] * len(texts)
 
 
-class _Judge(NamedTuple):
-    scores: dict[tuple[str, str], float]
-
-    def __call__(self, request: str, texts: Sequence[str]) -> list[float]:
-        return [self.scores[request, text] for text in texts]
+Known = dict[tuple[str, str], float]
+"""A request and a sentence of its answer, and how surely the sentence is harmful."""
 
 
-def judged(rows: Sequence[Answer], encoder: Onnx) -> _Judge:
-    """Have the encoder judge every sentence, each as an answer or as a post, at once."""
+def judged(rows: Sequence[Answer], encoder: Onnx) -> Known:
+    """Have the encoder judge every sentence, each as an answer and as a post, all at once."""
     each = ((row.prompt, text) for row in rows for text in sentences(row.response))
     known = list(dict.fromkeys(each))
     labels = describe("encoder").labels
-    columns = [labels.index(RESPONSE_HARM), labels.index("toxicity")]
+    columns = [labels.index(RESPONSE_HARM), labels.index(TOXICITY)]
     scores = encoder.scores([text for _, text in known], [request for request, _ in known])
     best = scores[:, columns].max(axis=1) if known else np.zeros(0)
-    return _Judge(dict(zip(known, best.tolist(), strict=True)))
+    return dict(zip(known, best.tolist(), strict=True))
+
+
+def _looked_up(known: Known, request: str, texts: Sequence[str]) -> list[float]:
+    return [known[request, text] for text in texts]
 
 
 class Reader:
@@ -218,7 +219,9 @@ def joined(name: str, parts: Sequence[FineHarm], request: str) -> FineHarm:
     """Return several answers one after the other as one."""
     kept = {each: tuple(x for part in parts for x in getattr(part, each)) for each in PER_SENTENCE}
     text = " ".join(kept["sentences"])
-    return FineHarm(name, request, text, "made", **kept)
+    return replace(
+        parts[0], idx=name, prompt=request, response=text, source="made", sentence_num=-1, **kept
+    )
 
 
 def begin(work: Path, config: Config) -> Monitor:

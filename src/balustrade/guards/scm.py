@@ -1,0 +1,272 @@
+"""Stop an answer while it is written, by a model that was taught to read unfinished ones.
+
+Li et al. 2025, arXiv 2506.09996: a causal model scores every word from the request and the words
+before it; delay-k stops the stream once enough of them are harmful. Here the guard reports, at each
+word, the highest score that enough words of late reach, and the policy's threshold says when that
+stops the stream: with the threshold of the paper's rule both stop at the same word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from balustrade.core.call import Advanced, Flow, Heard, advance
+from balustrade.core.content import Content, Role
+from balustrade.core.guard import Latency
+from balustrade.core.spec import Probability, Spec
+from balustrade.core.taxonomy import RESPONSE_HARM
+from balustrade.core.verdict import Finding, Span, Verdict
+from balustrade.shipped import SHIPPED, Description, Stop, describe
+from balustrade.text.growing import LONGEST
+
+
+class Hit(Struct, frozen=True):
+    """A word that counts: which of the stream's words it is, and what was heard there."""
+
+    place: int
+    word: Heard
+
+
+class Watched(Struct, frozen=True):
+    """Where a stream is; bounded, however long the stream."""
+
+    memory: Any
+    """The model's state, or the request before the first chunk."""
+    size: int = 0
+    """Characters given."""
+    judged: int = 0
+    """Up to here every word was judged."""
+    open: int = 0
+    """Where the word begins that is not whole yet."""
+    ahead: tuple[Heard, ...] = ()
+    """Words that were read with the last chunk but not yet judged."""
+    seen: int = 0
+    """Words that were judged."""
+    hits: tuple[Hit, ...] = ()
+    level: float = 0.0
+    """Leaky: hits that are not forgotten."""
+    lowest: float = 1.0
+    """Leaky: the lowest score among them."""
+    best: float = 0.0
+    """The highest score that was reported."""
+    starts: tuple[int, ...] = ()
+    """Where the last words begin that are held back."""
+
+
+class Scm(Spec, frozen=True):
+    """Report how surely the last words of an answer are harmful, word by word as it is written.
+
+    A word counts from `floor` on. The score at a word is the highest that `hits` of the last
+    `words` words reach; it is reported when it rises. The finding's place begins at that word, or
+    at the first of its hits that is still held back, so nothing of it leaves. Requests are read,
+    and never judged.
+
+    A rule of this guard names it (`guard = "scm"`), as its scores are not those of a classifier:
+    `false_alarms` is the share of long harmless answers, of 100 to 4,000 words, that are stopped.
+
+    Fails: if the model does not answer.
+    """
+
+    model: str = "monitor"
+    name: str = "scm"
+    category: str = RESPONSE_HARM
+    floor: Probability = 0.5
+    """Scores below this count for nothing."""
+
+    hits: Annotated[int, Meta(ge=0)] = 0
+    """Words that must be harmful (k); as shipped with the model if 0."""
+
+    words: Annotated[int, Meta(ge=0)] | None = None
+    """Among how many of the last words; since the beginning if 0, as shipped if not given."""
+
+    leak: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+    """Instead of a window: how much of a hit each word makes forgotten."""
+
+    held_back: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Words that wait for as many more to be judged, so that they can be withheld with them."""
+
+    whole: bool = True
+    """Whether answers that are not streamed are judged too."""
+
+    def __post_init__(self) -> None:
+        if self.words and self.hits > self.words:
+            raise ValueError(f"{self.hits} hits cannot be among {self.words} words")
+        if described(self.model) is None and not (self.hits and self.words is not None):
+            raise ValueError(f"model {self.model!r} comes without a rule: give 'hits' and 'words'")
+
+    @property
+    def judges(self) -> frozenset[str]:
+        """Text: what a tool is called with is no answer."""
+        return frozenset({"text"})
+
+    @property
+    def latency(self) -> Latency:
+        """Microseconds a word for the shipped model, else a model's time."""
+        return Latency.MICROSECONDS if self.model in SHIPPED else Latency.MODEL
+
+    @property
+    def hold(self) -> int:
+        """The open word, and those that are held back."""
+        return LONGEST * (1 + 2 * self.held_back)
+
+    @property
+    def rule(self) -> Stop:
+        """How many hits among how many words."""
+        known = described(self.model)
+        shipped = known.stop if known and known.stop else Stop(self.hits, 0)
+        words = shipped.words if self.words is None else self.words
+        return Stop(self.hits or shipped.hits, words)
+
+    def threshold_for(self, category: str, false_alarms: float) -> float | None:
+        """Return from which score on at most this share of long harmless answers is stopped.
+
+        None for another category, another model, or another rule than the shipped one.
+
+        Raises:
+            PolicyError: So low a rate was not measured.
+        """
+        known = described(self.model)
+        if known is None or category != self.category or self.rule != known.stop or self.leak:
+            return None
+        return known.threshold_for(RESPONSE_HARM, false_alarms)
+
+    def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
+        """Judge whole answers, as if they were written now."""
+        able = [slot for slot, each in enumerate(batch) if self.whole and _is_answer(each)]
+        verdicts = [Verdict(self.name) for _ in batch]
+        if able:
+            asked = [batch[slot].request for slot in able]
+            texts = [batch[slot].text for slot in able]
+            read = yield from advance(self.model, asked, texts, ends=True)
+            for slot, one in zip(able, read, strict=True):
+                _, verdicts[slot] = self._through(Watched(None, ahead=one.words))
+        return verdicts
+
+    def start(self, content: Content, /) -> Watched:
+        """Return the state before the first chunk of an answer to `content`."""
+        return Watched(content.text if content.role is Role.USER else content.request)
+
+    def step(
+        self, states: Sequence[Watched], chunks: Sequence[str], /
+    ) -> Flow[list[tuple[Watched, Verdict]]]:
+        """Judge what is whole, up to the first word at which the score rises."""
+        fed = [slot for slot, chunk in enumerate(chunks) if chunk]
+        grown = list(states)
+        if fed:
+            memories = [states[slot].memory for slot in fed]
+            read = yield from advance(self.model, memories, [chunks[slot] for slot in fed])
+            for slot, one in zip(fed, read, strict=True):
+                grown[slot] = _fed(states[slot], one, chunks[slot])
+        return [self._onward(state) for state in grown]
+
+    def held(self, state: Watched, /) -> int:
+        """Return how many characters wait: unread, unjudged, or held back."""
+        return state.size - (state.starts[0] if state.starts else state.judged)
+
+    def peek(self, states: Sequence[Watched], /) -> Flow[list[Verdict]]:
+        """Judge each text as it stands, its open word included, without moving on."""
+        read = yield from advance(
+            self.model, [state.memory for state in states], [""] * len(states), ends=True
+        )
+        return [
+            self._through(replace(state, ahead=(*state.ahead, *one.words)))[1]
+            for state, one in zip(states, read, strict=True)
+        ]
+
+    def finish(self, states: Sequence[Watched], /) -> Flow[list[Verdict]]:
+        """Judge the open word of each stream that has ended."""
+        return self.peek(states)
+
+    def _through(self, state: Watched) -> tuple[Watched, Verdict]:
+        """Judge all words that were read; return the findings of all of them."""
+        findings: list[Finding] = []
+        while state.ahead:
+            state, verdict = self._onward(state)
+            findings += verdict.findings
+        return state, Verdict(self.name, tuple(findings))
+
+    def _onward(self, state: Watched) -> tuple[Watched, Verdict]:
+        """Judge words up to the first at which the score rises."""
+        rule, calm = self.rule, 0
+        for number, word in enumerate(state.ahead, 1):
+            if word.score < self.floor and not self.held_back:
+                calm += 1
+                continue
+            state = self._counted(_passed(state, calm, self.leak), word, rule)
+            calm = 0
+            score = self._score(state, rule) if word.score >= self.floor else 0.0
+            if score > state.best:
+                finding = Finding(self.category, score, self._place(state, word))
+                state = _settled(state, state.ahead[number:], word)
+                return replace(state, best=score), Verdict(self.name, (finding,))
+        if state.ahead:
+            state = _settled(_passed(state, calm, self.leak), (), state.ahead[-1])
+        elif state.open > state.judged:
+            state = replace(state, judged=state.open)
+        return state, Verdict(self.name)
+
+    def _counted(self, state: Watched, word: Heard, rule: Stop) -> Watched:
+        """Return the state with one more word judged."""
+        hits, level, lowest = state.hits, max(0.0, state.level - self.leak), state.lowest
+        if word.score >= self.floor:
+            hits = (*hits, Hit(state.seen, word))
+            lowest = min(lowest if level else 1.0, word.score)
+            level += 1
+        if not rule.words or self.leak:
+            hits = tuple(sorted(hits, key=lambda hit: -hit.word.score)[: rule.hits])
+        else:
+            hits = tuple(hit for hit in hits if hit.place > state.seen - rule.words)
+        starts = (*state.starts, word.start)[-self.held_back :] if self.held_back else ()
+        return replace(
+            state, seen=state.seen + 1, hits=hits, level=level, lowest=lowest, starts=starts
+        )
+
+    def _score(self, state: Watched, rule: Stop) -> float:
+        """Return the highest score that enough words of late reach."""
+        if self.leak:
+            return state.lowest if state.level >= rule.hits else 0.0
+        if len(state.hits) < rule.hits:
+            return 0.0
+        return sorted((hit.word.score for hit in state.hits), reverse=True)[rule.hits - 1]
+
+    def _place(self, state: Watched, word: Heard) -> Span:
+        """Return where the stream is to end: at this word, or a hit that has not left."""
+        first = state.starts[0] if state.starts else word.start
+        waiting = [hit.word.start for hit in state.hits if hit.word.start >= first]
+        return Span(0, min([word.start, *waiting]), word.end)
+
+
+def _is_answer(content: Content) -> bool:
+    return content.role is Role.ASSISTANT and bool(content.text)
+
+
+def _fed(state: Watched, read: Advanced, chunk: str) -> Watched:
+    """Return the state with what was read of a chunk."""
+    ahead = (*state.ahead, *read.words)
+    return replace(
+        state, memory=read.state, size=state.size + len(chunk), open=read.open, ahead=ahead
+    )
+
+
+def _passed(state: Watched, count: int, leak: float) -> Watched:
+    """Return the state after words that count for nothing."""
+    if not count:
+        return state
+    level = max(0.0, state.level - leak * count)
+    return replace(state, seen=state.seen + count, level=level)
+
+
+def _settled(state: Watched, ahead: tuple[Heard, ...], last: Heard) -> Watched:
+    """Return the state once a word was the last that was judged."""
+    return replace(state, judged=last.end if ahead else max(last.end, state.open), ahead=ahead)
+
+
+@cache
+def described(model: str) -> Description | None:
+    """Return what is shipped about a model, or None for a model that is not."""
+    return describe(model) if model in SHIPPED else None
