@@ -42,6 +42,8 @@ GUARDS_HELD_TO_THEM: tuple[dict[str, Any], ...] = (
     PATTERNS,
     PATTERNS | {"custom": [{"name": "case", "category": "case", "pattern": "CASE-[0-9]+"}]},
     {"use": "classifier"},
+    {"use": "scm"},
+    {"use": "scm", "floor": 0.0, "hits": 1, "words": 0},
     {"use": "classifier", "window": 60, "overlap": 20, "floor": 0.0},
     JUDGE,
     MODEL,

@@ -5,8 +5,9 @@ word and at the ten-thousandth, a state is a value like any other, and streams o
 through one product of matrices. The cell is a gated recurrent unit (Cho et al. 2014, arXiv
 1406.1078; the reset gate after the product, as in cuDNN). NumPy alone.
 
-States are rounded to steps of 1/1024: the last bits of a product hang on how many streams are in
-the batch, and must not add up to another verdict.
+Sums come out the same in any order, so that no verdict hangs on who shares the batch: pieces are
+small integers, states are rounded to steps of 1/1024 and weights to steps of 2**-20, and float64
+holds every sum of such products whole.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from balustrade.core.errors import BackendError, BalustradeError
 from balustrade.text.growing import Word, last, whole
 from balustrade.text.normalise import normalise
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 STEPS = 1024
 """Steps from 0 to 1 that a number of a state is rounded to."""
@@ -60,7 +61,7 @@ class Weights(NamedTuple):
     pieces: NDArray[np.int8]
     """A row for each piece, shape (pieces, width)."""
     scales: Floats
-    """What one unit of a row is worth, shape (pieces,)."""
+    """What one unit of a row is worth, shape (pieces, 1)."""
     inner: Floats
     """From a piece to the gates, shape (width, 3 * states)."""
     inner_bias: Floats
@@ -145,11 +146,11 @@ class Recurrent:
 
     def _run(self, memories: NDArray[np.int16], numbers: Sequence[Sequence[int]]) -> list[Floats]:
         """Read pieces into memories, in place; return each text's states after each piece."""
-        trails = [np.empty((len(own), memories.shape[1]), np.float32) for own in numbers]
+        trails = [np.empty((len(own), memories.shape[1])) for own in numbers]
         order = sorted(range(len(numbers)), key=lambda slot: -len(numbers[slot]))
         for first in range(0, len(order), TOGETHER):
             some = order[first : first + TOGETHER]
-            h: Floats = memories[some].astype(np.float32) / np.float32(STEPS)
+            h: Floats = memories[some] / STEPS
             for start in range(0, len(numbers[some[0]]), BLOCK):
                 parts = [numbers[slot][start : start + BLOCK] for slot in some]
                 for slot, part, states in zip(some, parts, self._block(h, parts), strict=True):
@@ -162,10 +163,11 @@ class Recurrent:
         weights = self._weights
         live = [len(part) for part in parts]
         flat = np.fromiter(chain.from_iterable(parts), np.int64, sum(live))
-        rows = weights.pieces[flat] * weights.scales[flat, None]
-        given = rows @ weights.inner + weights.inner_bias
+        given = weights.pieces[flat].astype(np.float64) @ weights.inner
+        given *= weights.scales[flat]
+        given += weights.inner_bias
         starts = np.cumsum([0, *live[:-1]])
-        kept = np.empty((live[0], *h.shape), np.float32)
+        kept = np.empty((live[0], *h.shape))
         for step in range(live[0]):
             while live[-1] <= step:
                 live.pop()
@@ -184,7 +186,7 @@ class Recurrent:
         ends = np.cumsum(sizes, dtype=np.int64) - 1
         head = self._description.heads[0]
         states = np.concatenate([*trails, self._nothing])[ends]
-        logits = (states @ self._weights.head + head.bias).astype(np.float64)
+        logits = states @ self._weights.head + head.bias
         scores = 1.0 / (1.0 + np.exp(-(logits * head.slope + head.offset)))
         scores[np.array(sizes) == 0] = 0.0
         found: list[float] = scores.round(DECIMALS).tolist()
@@ -192,7 +194,7 @@ class Recurrent:
 
     @cached_property
     def _nothing(self) -> Floats:
-        return np.zeros((1, len(self._weights.head)), np.float32)
+        return np.zeros((1, len(self._weights.head)))
 
     def _answer(self, call: Call) -> Reply:
         if not isinstance(call, Advance):
@@ -227,7 +229,10 @@ BLOCK = 256
 """Pieces of each text whose gates are computed at once: bounds memory, whatever the length."""
 
 DECIMALS = 4
-"""Of a score; what follows would hang on the size of the batch."""
+"""Of a score."""
+
+FINE = 2.0**20
+"""Steps from 0 to 1 that a weight is rounded to."""
 
 
 class Marks(NamedTuple):
@@ -253,13 +258,15 @@ def unpack(data: bytes) -> Weights:
     try:
         size = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + size])
-        found = Weights(*(_tensor(header[name], data[8 + size :]) for name in Weights._fields))
+        found = Weights(
+            *(_tensor(name, header[name], data[8 + size :]) for name in Weights._fields)
+        )
         width, states = found.pieces.shape[1], len(found.head)
         fits = (
             found.inner.shape == (width, 3 * states)
             and found.outer.shape == (states, 3 * states)
             and found.inner_bias.shape == found.outer_bias.shape == (3 * states,)
-            and found.scales.shape == found.pieces.shape[:1]
+            and found.scales.shape == (len(found.pieces), 1)
         )
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise BackendError(f"not a safetensors file with a monitor: {error}") from error
@@ -268,10 +275,14 @@ def unpack(data: bytes) -> Weights:
     return found
 
 
-def _tensor(entry: dict[str, list[int]], data: bytes) -> Any:  # noqa: ANN401 - of two types
+def _tensor(name: str, entry: dict[str, Any], data: bytes) -> Any:  # noqa: ANN401 - of two types
     first, end = entry["data_offsets"]
-    kind = {"I8": np.int8, "F32": np.float32}[str(entry["dtype"])]
-    return np.frombuffer(data[first:end], kind).reshape(entry["shape"])
+    kind = {"I8": np.int8, "F32": np.float32}[entry["dtype"]]
+    rows = np.frombuffer(data[first:end], kind).reshape(entry["shape"])
+    if name == "pieces":
+        return rows
+    exact = np.rint(rows.astype(np.float64) * FINE) / FINE
+    return exact[:, None] if name == "scales" else exact
 
 
 def _cell(weights: Weights, given: Floats, h: Floats) -> Floats:
@@ -279,9 +290,8 @@ def _cell(weights: Weights, given: Floats, h: Floats) -> Floats:
     width = h.shape[1]
     kept: Floats = h @ weights.outer
     kept += weights.outer_bias
-    gates = given[:, : 2 * width] + kept[:, : 2 * width]
     # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one fast function for all gates.
-    gates *= 0.5
+    gates = (given[:, : 2 * width] + kept[:, : 2 * width]) * 0.5
     np.tanh(gates, out=gates)
     gates *= 0.5
     gates += 0.5

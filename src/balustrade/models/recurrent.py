@@ -27,7 +27,7 @@ class Recurrent(nn.Module):
 
     def __init__(self, pieces: Tensor, states: int, drop: float = 0.1) -> None:
         super().__init__()
-        self.piece = nn.Embedding(*pieces.shape, _weight=pieces)
+        self.piece = nn.Embedding(len(pieces), pieces.shape[1], _weight=pieces)
         self.drop = nn.Dropout(drop)
         self.cell = nn.GRU(pieces.shape[1], states, batch_first=True)
 

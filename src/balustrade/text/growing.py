@@ -13,7 +13,7 @@ DENSE = 8
 
 # Thai and its neighbours, Burmese, Khmer, kana, Han, and their wide signs.
 _DENSE = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff01-\uff60"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff01-\uff60"
 )
 _WORD = re.compile(
     rf"[^\s{_DENSE}]{{{LONGEST}}}|[^\s{_DENSE}]++(?=.)|[{_DENSE}]{{{DENSE}}}|[{_DENSE}]++(?=.)",
