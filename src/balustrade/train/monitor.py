@@ -10,8 +10,8 @@ Time: about a quarter of an hour on two CPU cores. Same seed and encoder, same b
 
 Words are labelled by `annotate.py` (FineHarm's way), the network is taught by the three-part loss
 of arXiv 2506.09996 (`scm.py`), and when it stops is chosen on rows that were held out
-(`stopping.py`): the number of hits and of words they count among by macro-F1, the threshold by how
-many long harmless answers may be stopped.
+(`stopping.py`): the threshold by how many long harmless answers may be stopped, and with it the
+number of hits, and of words they count among, by macro-F1 on answers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ from balustrade.shipped import Description, Head, Stop, describe
 from balustrade.text.growing import last, whole
 from balustrade.train.annotate import Annotator, Answer, sentences
 from balustrade.train.arguments import parsed
-from balustrade.train.corpus import Sizes, is_held_out, late, load
+from balustrade.train.corpus import OWN, Sizes, is_held_out, late, load
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.projection import project, spans
 from balustrade.train.scm import Lesson, Teaching, teach
@@ -65,7 +66,8 @@ class Config(Spec, frozen=True):
     work: str = "build/encoder"
     width: Count = 96  # numbers of a piece's vector
     states: Count = 192
-    posts: Count = 12_000  # abusive and fair posts that are shown as answers
+    each: Count = 1_500  # answers of each source of our own at most
+    posts: Count = 16_000  # abusive and fair posts that are shown as answers
     calm: Count = 14_000  # ordinary texts that are shown as answers
     mixed: Count = 4_000  # harmless answers in which harm begins somewhere
     long: Count = 1_500  # harmless answers one after the other, as one
@@ -75,6 +77,10 @@ class Config(Spec, frozen=True):
     batch: Count = 48
     aim: Probability = 0.01  # share of long harmless answers that may be stopped
     seed: int = 0
+
+
+POST = "post"
+"""The source of posts that are shown as answers: what is fair among them is no harmless answer."""
 
 
 class Pool(NamedTuple):
@@ -113,7 +119,7 @@ def pool(rows: Sequence[Example], config: Config, *, held: bool) -> Pool:
     """Return answers, and posts and ordinary texts as if they were some."""
     rng = Random(config.seed)
     own = [row for row in rows if is_held_out(row) == held]
-    answers = [_answer(row, row.text, row.response) for row in own if row.kind is Kind.RESPONSE]
+    answers = [_answer(row, row.text, row.response) for row in _capped(own, config.each, rng)]
     share = 0.05 if held else 1.0
     posts = [row for row in own if row.kind is Kind.TOXICITY and len(row.text) >= SHORT]
     posts = rng.sample(posts, min(len(posts), int(config.posts * share)))
@@ -124,8 +130,21 @@ def pool(rows: Sequence[Example], config: Config, *, held: bool) -> Pool:
     return Pool(answers, [_answer(row, "", row.text) for row in calm])
 
 
+def _capped(rows: Sequence[Example], most: int, rng: Random) -> list[Example]:
+    """Return the answers, of each source of our own no more than some."""
+    by_source: dict[str, list[Example]] = {}
+    for row in rows:
+        if row.kind is Kind.RESPONSE:
+            by_source.setdefault(row.source if row.source.startswith(OWN) else "", []).append(row)
+    kept = by_source.pop("", [])
+    for _, own in sorted(by_source.items()):
+        kept += rng.sample(own, min(len(own), most))
+    return kept
+
+
 def _answer(row: Example, request: str, response: str) -> Answer:
-    return Answer(row.id, request, response[:LONG], row.is_unsafe, row.lang, row.source)
+    source = POST if row.kind is Kind.TOXICITY else row.source
+    return Answer(row.id, request, response[:LONG], row.is_unsafe, row.lang, source)
 
 
 def labelled(known: Pool, encoder: Onnx, config: Config) -> list[FineHarm]:
@@ -201,7 +220,7 @@ def made(rows: Sequence[FineHarm], config: Config) -> list[FineHarm]:
         parts = [head, _part(after, onset, onset + 8)]
         found.append(joined(f"mixed-{number}", parts, after.prompt))
     for number in range(config.long):
-        parts = rng.sample(calm, rng.randint(3, 12))
+        parts = rng.choices(calm, k=rng.randint(3, 12))
         found.append(joined(f"long-{number}", parts, parts[0].prompt))
     return found
 
@@ -246,11 +265,14 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
         tokenizer=known.tokenizer, tokenizer_sha256=known.tokenizer_sha256,
         width=config.width, begin=known.begin, end=known.end,
     )  # fmt: skip
-    write_json(out / "monitor.json", description)
-    engine = Recurrent("monitor", out)
-    streams = heard(engine, [(row.prompt, row.response) for row in held])
-    harmful = np.array([row.is_harmful for row in held])
-    calm = heard(engine, long_texts([row for row in held if not row.is_harmful], config))
+    answers = [row for row in held if row.prompt]
+    answers += made(answers, replace(config, mixed=len(answers) // 2, long=0))
+    harmful = np.array([row.is_harmful for row in answers])
+    harmless = [row for row in held if not row.is_harmful and row.source != POST]
+    with TemporaryDirectory() as folder:
+        engine = Recurrent("monitor", _draft(Path(folder), description, out))
+        streams = heard(engine, [(row.prompt, row.response) for row in answers])
+        calm = heard(engine, long_texts(harmless, config))
     chosen = choose_stop(streams, harmful, calm, config.aim)
     limits = {f"{rate:g}": chosen.limit(calm, rate) for rate in RATES}
     head = replace(head, threshold=limits[f"{config.aim:g}"], thresholds=limits)
@@ -258,6 +280,14 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
     write_json(out / "monitor.json", description)
     write_json(out / "monitor.manifest.json", manifest(config, Path(config.data)))
     return description
+
+
+def _draft(folder: Path, description: Description, out: Path) -> Path:
+    """Lay out a monitor without thresholds, for a network to be read by itself alone."""
+    write_json(folder / "monitor.json", description)
+    for name in (description.weights, description.tokenizer):
+        (folder / name).symlink_to((out / name).resolve())
+    return folder
 
 
 def heard(engine: Recurrent, answers: Sequence[tuple[str, str]]) -> list[NDArray[np.float64]]:
@@ -300,16 +330,16 @@ def choose_stop(
 ) -> Chosen:  # fmt: skip
     """Choose hits and words: the best macro-F1, each with the threshold that keeps the aim."""
     tried = []
-    for hits in (1, 2, 3, 4, 6, 8):
-        for words in (8, 16, 32, 64):
-            if hits <= words // 2:
-                stop = Stop(hits, words)
-                threshold = limit([highest(scores, stop) for scores in calm], aim)
-                rule = Window(threshold, hits, words)
-                tried.append(Chosen(stop, outcome(rule, streams, harmful).macro_f1))
-    for each in tried:
-        print(f"{each.stop}: {each.macro_f1:.3f}", flush=True)
+    for stop in STOPS:
+        threshold = limit([highest(scores, stop) for scores in calm], aim)
+        found = outcome(Window(threshold, stop.hits, stop.words), streams, harmful)
+        print(f"{stop}, from {threshold}: {found}", flush=True)
+        tried.append(Chosen(stop, found.macro_f1))
     return max(tried, key=lambda each: each.macro_f1)
+
+
+STOPS = [Stop(hits, words) for hits in (2, 3, 4, 6, 8) for words in (8, 16, 32, 64) if hits < words]
+"""What is tried. One word alone stops nothing: a single odd score would."""
 
 
 def highest(scores: NDArray[np.float64], stop: Stop) -> float:
