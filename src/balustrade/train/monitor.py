@@ -41,7 +41,7 @@ from balustrade.data.example import Example, Kind
 from balustrade.data.fineharm import FineHarm
 from balustrade.guards.delay import Window
 from balustrade.models import recurrent
-from balustrade.models.scm import IGNORED, Monitor
+from balustrade.models.scm import BENIGN, IGNORED, Monitor
 from balustrade.shipped import Description, Head, Stop, describe
 from balustrade.text.growing import last, whole
 from balustrade.train.annotate import Annotator, Answer, sentences
@@ -103,12 +103,16 @@ def main(config: Config) -> Description:
     model = begin(Path(config.work), config)
     lessons = [reader.lesson(row) for row in (*train, *made(train, config))]
     print(f"{sum(len(each.pieces) for each in lessons):,} pieces an epoch", flush=True)
-    taught = Teaching(
+    teach(model, lessons, taught_by(config), told=100)
+    return write(model, held, config, out)
+
+
+def taught_by(config: Config) -> Teaching:
+    """Return how the network is taught."""
+    return Teaching(
         rate=config.rate, epochs=config.epochs, batch=config.batch, pool=32, longest=640,
         seed=config.seed,
     )  # fmt: skip
-    teach(model, lessons, taught, told=100)
-    return write(model, held, config, out)
 
 
 SILENT = frozenset({"UCI SMS Spam Collection"})
@@ -193,6 +197,17 @@ class Reader:
         self._marks = Marks(known.begin, known.end)
         self._pieces = Pieces(gzip.decompress((folder / known.tokenizer).read_bytes()))
 
+    def plain(self, request: str, text: str) -> Lesson:
+        """Return a harmless answer after its request, as numbers."""
+        pieces = asked(self._pieces, request, self._marks)
+        labels = [IGNORED] * len(pieces)
+        words = whole(text)
+        for word in words + last(text, words[-1].end if words else 0):
+            own = self._pieces.numbers(word.text)
+            pieces += own
+            labels += [BENIGN] * len(own)
+        return Lesson(pieces, labels, harmful=False)
+
     def lesson(self, row: FineHarm) -> Lesson:
         """Return an answer after its request, as numbers."""
         pieces = asked(self._pieces, row.prompt, self._marks)
@@ -246,11 +261,17 @@ def joined(name: str, parts: Sequence[FineHarm], request: str) -> FineHarm:
 def begin(work: Path, config: Config) -> Monitor:
     """Return a monitor whose piece vectors are the encoder's, in fewer numbers."""
     torch.manual_seed(config.seed)
+    vectors = begin_vectors(work, config)
+    return Monitor(recurrent.Recurrent(vectors, config.states), config.states)
+
+
+def begin_vectors(work: Path, config: Config) -> torch.Tensor:
+    """Return the encoder's piece vectors in their main directions, shape (pieces, width)."""
     taught = load_file(work / "taught.safetensors")["piece.weight"]
     centred = taught - taught.mean(dim=0)
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    small = centred @ vectors[:, -config.width :]
-    return Monitor(recurrent.Recurrent(small / small.std() * 0.5, config.states), config.states)
+    _, directions = torch.linalg.eigh(centred.T @ centred)
+    small = centred @ directions[:, -config.width :]
+    return small / small.std() * 0.5
 
 
 def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -> Description:
