@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from balustrade.backends.openai import OpenAI, Server
 from balustrade.core.call import (
@@ -440,6 +441,14 @@ CHAT = Chat(
 )
 
 
+def unclocked(backend: OpenAI, call: Chat) -> Reply:
+    """Return the answer to a conversation without the time it took."""
+    [reply] = backend.send((call,))
+    assert isinstance(reply, Spoken | Failed)
+    assert reply.seconds > 0
+    return replace(reply, seconds=0.0)
+
+
 def test_a_conversation_is_asked_as_it_is_and_its_tokens_come_back(
     script: Script, backend: OpenAI
 ) -> None:
@@ -448,10 +457,13 @@ def test_a_conversation_is_asked_as_it_is_and_its_tokens_come_back(
     ]
     script.answer = lambda _path, _body: (
         200,
-        {"choices": [{"message": {"content": "{}"}, "logprobs": {"content": tokens}}]},
+        {
+            "choices": [{"message": {"content": "{}"}, "logprobs": {"content": tokens}}],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+        },
     )
-    [reply] = backend.send((CHAT,))
-    assert reply == Spoken("{}", (Token("{}", {"{}": -0.1, "no": -2.0}),))
+    reply = unclocked(backend, CHAT)
+    assert reply == Spoken("{}", (Token("{}", {"{}": -0.1, "no": -2.0}),), 0.0, 7, 3)
     path, body, _ = script.asked[-1]
     assert path.endswith("/chat/completions")
     assert body["messages"] == [
@@ -471,9 +483,11 @@ def test_a_server_that_keeps_no_form_is_asked_without_it_from_then_on(
         return 200, {"choices": [{"message": {"content": "hi"}}]}
 
     script.answer = answer
-    assert backend.send((CHAT, CHAT))[0] == Spoken("hi")
+    for reply in backend.send((CHAT, CHAT)):
+        assert isinstance(reply, Spoken)
+        assert reply.text == "hi"
     before = len(script.asked)
-    assert backend.send((CHAT,)) == [Spoken("hi")]
+    assert unclocked(backend, CHAT) == Spoken("hi")
     assert len(script.asked) == before + 1
     script.answer = lambda _path, _body: (200, {"choices": []})
-    assert backend.send((CHAT,)) == [Failed("model 'm' gave no choices")]
+    assert unclocked(backend, CHAT) == Failed("model 'm' gave no choices")

@@ -23,6 +23,18 @@ def test_check_prints_what_is_in_force(balustrade: Run) -> None:
     }
 
 
+def test_a_policy_that_routes_takes_a_model_not_microseconds(
+    balustrade: Run, tmp_path: Path
+) -> None:
+    route = '\n[stage.route]\nrestrictive = ["Do no harm."]\n'
+    (tmp_path / "routed.toml").write_text((tmp_path / "words.toml").read_text() + route)
+    form = json.loads(balustrade("policy", "check", "routed.toml", "--json").stdout)
+    assert form["latency"] == "model"
+    assert form["stages"]["output"]["guards"][0]["latency"] == "microseconds"
+    said = balustrade("policy", "check", "routed.toml").stdout
+    assert said.endswith(b"the route takes model\n")
+
+
 def test_check_prints_the_thresholds_that_rates_became(balustrade: Run) -> None:
     form = json.loads(balustrade("policy", "check", "chat", "--json").stdout)
     limits = {rule["name"]: rule["threshold"] for rule in form["stages"]["input"]["rules"]}

@@ -54,6 +54,8 @@ GUARDS_HELD_TO_THEM: tuple[dict[str, Any], ...] = (
     {"use": "cascade", "combine": "all_of", "guards": [KEYWORDS, {"use": "classifier"}]},
     {"use": "cascade", "combine": "vote", "guards": [KEYWORDS, PATTERNS, JUDGE]},
     *({"use": "classifier", "model": tier} for tier in TIERS),
+    {"use": "beaver"},
+    {"use": "beaver", "classifier": {"model": "encoder"}, "least": "moderate", "floor": 0.2},
 )
 NEEDING_A_MODEL = [options for options in GUARDS_HELD_TO_THEM if options["use"] == "cascade"][:2]
 

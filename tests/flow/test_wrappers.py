@@ -146,7 +146,7 @@ def test_a_call_that_takes_too_long_fails_alone() -> None:
 
     replies = asyncio.run(ask())
     backend.close()
-    assert replies == [Failed("the computation did not answer within 0.1 s"), Value(1)]
+    assert replies == [Failed("the computation did not answer within 0.1 s", 0.1), Value(1)]
 
 
 def test_failures_are_asked_again_and_only_they() -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,38 @@ class Running:
 @pytest.fixture
 def script() -> Iterator[Script]:
     """An upstream to be told what to answer."""
+    with scripted() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def gateway(script: Script, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """A maker of gateways before that upstream; given a policy and settings, it returns an address.
+
+    Each is the test's own; `standing` makes some that a module's tests share.
+    """
+    with gateways(script, tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Script]:
+    """The same as `script`, for all tests of a module."""
+    with scripted() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def standing(
+    upstream: Script, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., str]]:
+    """The same as `gateway`, for all tests of a module."""
+    with gateways(upstream, tmp_path_factory.mktemp("standing")) as make:
+        yield make
+
+
+@contextmanager
+def scripted() -> Iterator[Script]:
     upstream = Script()
     running = Running(upstream, lifespan="off")
     upstream.url = running.url
@@ -176,19 +209,19 @@ def script() -> Iterator[Script]:
     running.stop()
 
 
-@pytest.fixture
-def gateway(script: Script, tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """A maker of gateways before that upstream; called with a policy, it returns an address."""
+@contextmanager
+def gateways(upstream: Script, folder: Path) -> Iterator[Callable[..., str]]:
     started: list[Running] = []
 
-    def make(policy: str = POLICY) -> str:
-        path = tmp_path / f"policy{len(started)}.toml"
+    def make(policy: str = POLICY, **more: Any) -> str:
+        path = folder / f"policy{len(started)}.toml"
         path.write_text(policy)
         settings = Settings(
             policy=str(path),
-            upstreams=(UpstreamSpec(name="script", url=f"{script.url}/v1", default=True),),
-            audit=AuditSpec(path=str(tmp_path / f"log{len(started)}.db")),
+            upstreams=(UpstreamSpec(name="script", url=f"{upstream.url}/v1", default=True),),
+            audit=AuditSpec(path=str(folder / f"log{len(started)}.db")),
             reload=0,
+            **more,
         )
 
         started.append(Running(App(State(settings)), http=Protocol, lifespan="on"))

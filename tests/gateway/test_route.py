@@ -19,6 +19,10 @@ directive = ["You speak for a locksmiths' school."]
 OBJECT = {"check": "A check.", "tip": "A tip."}
 
 
+GUARDS = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+MAINS = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
 def said(*texts: str) -> dict[str, Any]:
     choices = [
         {"index": n, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
@@ -233,3 +237,144 @@ def test_a_careful_answer_is_asked_for_in_the_strictest_form_its_upstream_takes(
     last = taken[0] if taken else None
     tried = ["json_schema", "json_object", *([] if taken else [None]), last]
     assert [kind(body) for body in asked(script, "m")] == tried
+
+
+def with_usage(script: Any, *, streamed: bool = True) -> None:
+    """Have the upstream count tokens; at the end of a stream only where it counts there too."""
+    inner = script.answer
+
+    def answer(path: str, body: dict[str, Any]) -> Any:
+        made = inner(path, body)
+        usage = GUARDS if body["model"] == "watch" else MAINS
+        if isinstance(made, dict):
+            return {**made, "usage": usage}
+        last = {"id": "c", "choices": [], "usage": usage}
+        return [*made[:-1], last, made[-1]] if streamed else made
+
+    script.answer = answer
+
+
+def usage_of(reply: httpx.Response) -> dict[str, Any] | None:
+    if not reply.headers["content-type"].startswith("text/event-stream"):
+        found: dict[str, Any] | None = reply.json().get("usage")
+        return found
+    events = [json.loads(line[6:]) for line in reply.text.splitlines()[:-2] if line]
+    return next((each["usage"] for each in events if each.get("usage")), None)
+
+
+def calls_of(reply: httpx.Response) -> list[tuple[str, int, int]]:
+    """Return who was asked and the tokens, as the header says; each took some time."""
+    calls = []
+    for call in reply.headers["x-balustrade-calls"].split(", "):
+        role, *fields = call.split(";")
+        known = dict(field.split("=") for field in fields)
+        assert float(known["seconds"]) >= 0
+        calls.append((role, int(known["prompt"]), int(known["completion"])))
+    return calls
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("route", ["no_to_minimal_risk", "potential_violation"])
+def test_usage_counts_all_calls_of_a_routed_request(
+    gateway: Callable[..., str], script: Any, policy: str, route: str, stream: bool
+) -> None:
+    careful_ = route == "potential_violation"
+    play(script, route, careful("fine") if careful_ else "fine")
+    with_usage(script)
+    reply = ask(gateway(policy + ROUTE), stream=stream)
+    assert text_of(reply).strip() == "fine"
+    assert usage_of(reply) == {"prompt_tokens": 107, "completion_tokens": 23, "total_tokens": 130}
+    router, answer = ("router", 100, 20), ("reevaluation" if careful_ else "answer", 7, 3)
+    known_by_the_head = [router] if stream and not careful_ else [router, answer]
+    assert calls_of(reply) == known_by_the_head
+
+
+def test_a_refused_request_costs_its_route(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    play(script, "direct_violation", "never")
+    with_usage(script)
+    reply = ask(gateway(policy + ROUTE))
+    assert usage_of(reply) == GUARDS
+    assert calls_of(reply) == [("router", 100, 20)]
+
+
+def test_a_route_from_memory_costs_nothing(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    play(script, "no_to_minimal_risk", "fine")
+    with_usage(script)
+    url = gateway(policy + ROUTE)
+    ask(url)
+    reply = ask(url)
+    assert usage_of(reply) == MAINS
+    assert calls_of(reply) == [("router", 0, 0), ("answer", 7, 3)]
+    assert "router;seconds=0.000;" in reply.headers["x-balustrade-calls"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_usage_is_made_up(
+    gateway: Callable[..., str], script: Any, policy: str, stream: bool
+) -> None:
+    play(script, "no_to_minimal_risk", "fine")
+    if stream:
+        with_usage(script, streamed=False)
+    reply = ask(gateway(policy + ROUTE), stream=stream)
+    assert text_of(reply).strip() == "fine"
+    assert usage_of(reply) is None
+
+
+def test_a_request_that_is_not_routed_has_its_own_usage_and_no_list_of_calls(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    script.answer = lambda _path, _body: {**said("fine"), "usage": MAINS}
+    reply = ask(gateway(policy))
+    assert usage_of(reply) == MAINS
+    assert "x-balustrade-calls" not in reply.headers
+
+
+def test_a_guard_that_is_late_is_on_the_bill_with_its_time(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    play(script, "no_to_minimal_risk", careful("With care."))
+    with_usage(script)
+    script.answer = _slowly(script.answer)
+    slow = ROUTE.replace("[stage.route]", "[stage.route]\ntimeout = 0.05")
+    reply = ask(gateway(policy + slow))
+    assert text_of(reply) == "With care."
+    assert reply.headers["x-balustrade-calls"].startswith("router;seconds=0.050;prompt=0;")
+    assert calls_of(reply)[1] == ("reevaluation", 7, 3)
+    assert usage_of(reply) == MAINS
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_draft_of_a_routed_answer_is_paid_for(
+    gateway: Callable[..., str], script: Any, policy: str, stream: bool
+) -> None:
+    again = policy.replace('"no-nasty"', '"no-nasty"\naction = "regenerate"') + ROUTE
+    drafts = ["A nasty thing.", "Kind."]
+    play(script, "no_to_minimal_risk")
+    guard = script.answer
+    script.answer = lambda path, body: (
+        guard(path, body) if body["model"] == "watch" else said(drafts.pop(0))
+    )
+    with_usage(script)
+    reply = ask(gateway(again), stream=stream)
+    assert text_of(reply) == "Kind."
+    assert calls_of(reply) == [("router", 100, 20), ("answer", 7, 3), ("answer", 7, 3)]
+    assert usage_of(reply) == {"prompt_tokens": 114, "completion_tokens": 26, "total_tokens": 140}
+
+
+def test_what_routing_costs_is_counted_by_role(
+    gateway: Callable[..., str], script: Any, policy: str
+) -> None:
+    play(script, "no_to_minimal_risk", "fine")
+    with_usage(script)
+    url = gateway(policy + ROUTE)
+    for stream in (False, True):
+        ask(url, stream=stream)
+    told = httpx.get(f"{url}/metrics", timeout=20).text
+    assert 'balustrade_route_tokens_total{role="router",kind="prompt"} 100\n' in told
+    assert 'balustrade_route_tokens_total{role="answer",kind="completion"} 6\n' in told
+    assert 'balustrade_route_seconds_count{role="router"} 1\n' in told
+    assert 'balustrade_route_seconds_count{role="answer"} 2\n' in told

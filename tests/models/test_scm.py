@@ -67,6 +67,18 @@ def test_reading_on_is_reading_at_once(chunks: list[int], span: int) -> None:
     torch.testing.assert_close(torch.cat(states, 1), whole, atol=1e-5, rtol=1e-4)
 
 
+def test_a_step_computes_the_new_tokens_alone_and_leaves_the_cache_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = Causal(SHAPE).eval()
+    sizes: list[int] = []
+    model.blocks[0].register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[1]))
+    _, cache = model.step(tokens(40), None)
+    one, _ = model.step(tokens(2, 7), cache)
+    other, _ = model.step(tokens(2, 7), cache)
+    assert torch.equal(one, other)
+    assert sizes == [40, 2, 2]
+
+
 def test_streams_in_one_batch_are_as_if_alone(monitor: Monitor) -> None:
     one, other = tokens(20, 5), tokens(20, 6)
     together = torch.cat([one, other])

@@ -108,3 +108,35 @@ def test_a_shadow_rule_is_reported_but_stops_nothing() -> None:
     rule = Rule("watch", "a", "block", shadow=True)
     decision = Policy("p", (rule,)).decide(CONTENT, [Verdict("g", (Finding("a", 1.0),))])
     assert (decision.action, decision.rule) == (Action.FLAG, "watch")
+
+
+@given(policies, findings, st.sampled_from(list(Severity)))
+def test_a_graver_finding_never_leads_to_less(
+    policy: Policy, found: Finding, severity: Severity
+) -> None:
+    def action(grade: Severity | None) -> Action:
+        graded = Finding(found.category, found.score, severity=grade)
+        return policy.decide(CONTENT, [Verdict("g", (graded,))]).action
+
+    milder = [grade for grade in Severity if grade <= severity]
+    assert all(action(grade) <= action(severity) for grade in milder)
+    assert action(None) >= action(severity)
+
+
+def test_each_severity_has_its_own_action_and_an_ungraded_finding_counts_as_severe() -> None:
+    rules = (
+        Rule("severe", "a", "block", severity="severe"),
+        Rule("moderate", "a", "regenerate", severity="moderate"),
+        Rule("minor", "a", "flag", severity="minor"),
+    )
+    policy = Policy("p", rules)
+    actions = {
+        grade: policy.decide(CONTENT, [Verdict("g", (Finding("a", 0.9, severity=grade),))]).action
+        for grade in (*Severity, None)
+    }
+    assert actions == {
+        Severity.MINOR: Action.FLAG,
+        Severity.MODERATE: Action.REGENERATE,
+        Severity.SEVERE: Action.BLOCK,
+        None: Action.BLOCK,
+    }

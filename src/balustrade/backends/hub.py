@@ -2,7 +2,7 @@
 
 Names that begin with `hub:` come here without being listed anywhere. Generation calls are answered
 by the model as a causal language model, classification calls as a sequence classifier, or by the
-token heads of Qwen3Guard-Stream.
+token heads of Qwen3Guard-Stream, and growing texts are read by a streaming content monitor.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from msgspec import Struct
 from balustrade.backends import pretrained, qwen3guard
 from balustrade.backends.decoder import Decoder
 from balustrade.backends.device import device_of, lock_of
+from balustrade.backends.scm import Scm
 from balustrade.backends.torch import Torch
-from balustrade.core.call import Call, Classify, Failed, Generate, Reply
+from balustrade.core.call import Advance, Call, Classify, Failed, Generate, Reply
 from balustrade.core.errors import BackendError, MissingExtraError
 
 
@@ -46,8 +47,12 @@ class Hub(Struct, frozen=True, dict=True):
                         return self._decoder.answer(call)
                     case Classify():
                         return self._classify(call)
+                    case Advance():
+                        return self._monitor.answer(call)
                     case _:
-                        return Failed(f"model {self.name!r} writes or classifies, and no more")
+                        return Failed(
+                            f"model {self.name!r} writes, classifies or reads on, and no more"
+                        )
         except (BackendError, MissingExtraError) as error:
             return Failed(str(error))
 
@@ -58,6 +63,10 @@ class Hub(Struct, frozen=True, dict=True):
     @cached_property
     def _decoder(self) -> Decoder:
         return Decoder(self.name, self._device, self.batch)
+
+    @cached_property
+    def _monitor(self) -> Scm:
+        return Scm(self.name, self._device, self.batch)
 
     @cached_property
     def _classifier(self) -> Torch | qwen3guard.Qwen3Guard:

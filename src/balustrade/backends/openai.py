@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from balustrade.backends import openai_wire as wire
 from balustrade.core.call import (
@@ -130,7 +131,17 @@ class OpenAI:
                 return []
 
     def _done(self, job: _Job) -> _Made:
-        """Return what the server made of a job, or a failure."""
+        """Return what the server made of a job, or a failure; of a conversation, how long it took.
+
+        Attempts and the waits between them count.
+        """
+        started = time.perf_counter()
+        made = self._tried(job)
+        if isinstance(job.call, Chat) and isinstance(made, Spoken | Failed):
+            return replace(made, seconds=time.perf_counter() - started)
+        return made
+
+    def _tried(self, job: _Job) -> _Made:
         try:
             return self._ask(job)
         except (BackendError, MissingExtraError) as error:

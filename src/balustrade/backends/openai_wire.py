@@ -128,12 +128,35 @@ def tries(
 
 def spoken(call: Chat, body: bytes) -> Spoken:
     """Read the answer to a conversation, with its tokens where they were asked for."""
-    choice = _first(call, body)
+    answer = _completion(call, body)
+    choice, spent = answer.choices[0], used(answer.usage)
     tokens = (call.logprobs and choice.logprobs and choice.logprobs.content) or []
     return Spoken(
         choice.message.content or "",
         tuple(Token(token.token, _alternatives(token)) for token in tokens),
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
     )
+
+
+class Used(NamedTuple):
+    """How many tokens a server counted."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def used(usage: object) -> Used:
+    """Return what an answer's `usage` says; 0 for what it does not say as OpenAI does.
+
+    An answer is not worse for a count that cannot be read.
+    """
+    counts = usage if isinstance(usage, dict) else {}
+    return Used(*(_count(counts.get(name)) for name in Used._fields))
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def completion(call: Generate, number: int, model: str, count: int) -> dict[str, Any]:
@@ -186,6 +209,7 @@ class _Choice(Struct):
 
 class _Completion(Struct):
     choices: list[_Choice]
+    usage: Any = None
 
 
 class _Listed(Struct):
@@ -224,7 +248,7 @@ class _Wrapped(Struct):
 
 def said(call: Generate, body: bytes) -> Said:
     """Read a chat completion."""
-    choice = _first(call, body)
+    choice = _completion(call, body).choices[0]
     text = choice.message.content or ""
     if call.choices and text.lstrip().startswith("{"):
         text = _unwrapped(text)
@@ -234,11 +258,12 @@ def said(call: Generate, body: bytes) -> Said:
     return Said(text, _alternatives(_telling(tokens, call.choices)))
 
 
-def _first(call: Generate | Chat, body: bytes) -> _Choice:
+def _completion(call: Generate | Chat, body: bytes) -> _Completion:
+    """Return a chat completion, which has a choice at least."""
     answer = msgspec.json.decode(body, type=_Completion)
     if not answer.choices:
         raise BackendError(f"model {call.model!r} gave no choices")
-    return answer.choices[0]
+    return answer
 
 
 def _unwrapped(text: str) -> str:

@@ -5,7 +5,7 @@ Only safetensors are read and no code of a repository is ever run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -76,6 +76,31 @@ def settings(name: str) -> dict[str, Any]:
     return found
 
 
+def weights(name: str, wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """Return a model's tensors by their names, of those that are wanted.
+
+    Raises:
+        MissingExtraError: safetensors is not installed.
+        BackendError: There is no such model, or it holds no safetensors.
+    """
+    opened = cast("Any", require(f"model {name!r}", "safetensors")).safe_open
+    folder = Path(name)
+    if not folder.is_dir():
+        hub = cast("Any", require(f"model {name!r}", "huggingface_hub"))
+        try:
+            folder = Path(hub.snapshot_download(name, allow_patterns="*.safetensors"))
+        except (OSError, ValueError) as error:
+            raise BackendError(f"model {name!r} cannot be fetched: {error}") from error
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise BackendError(f"model {name!r} holds no safetensors")
+    found: dict[str, Any] = {}
+    for file in files:
+        with opened(file, "pt") as held:
+            found |= {key: held.get_tensor(key) for key in held.keys() if wanted(key)}  # noqa: SIM118
+    return found
+
+
 def _read(name: str, kind: str, **options: Any) -> Any:  # noqa: ANN401
     transformers = cast("Any", transformers_for(name))
     _require_folder(name)
@@ -88,13 +113,15 @@ def _read(name: str, kind: str, **options: Any) -> Any:  # noqa: ANN401
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:  # noqa: ANN401
-    """Keep progress bars off what others read."""
+    """Keep progress bars, and reports of weights that are not asked for, off what others read."""
     logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
+    shown, told = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(told)
         if shown:
             logging.enable_progress_bar()
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from msgspec import Struct
@@ -91,9 +90,9 @@ class Qwen3Guard(Struct, frozen=True, dict=True):
         transformers = pretrained.transformers_for(self.name)
         body = transformers.Qwen3Model(transformers.Qwen3Config.from_dict(config))
         heads = _heads(self._torch.nn, _norm(), config, self.name)
-        weights = self._weights()
+        weights = pretrained.weights(self.name, lambda key: key.split(".")[0] in {"model", *heads})
         inner = {k.removeprefix("model."): v for k, v in weights.items() if k[:6] == "model."}
-        outer = {k: v for k, v in weights.items() if k.split(".")[0] in heads}
+        outer = {k: v for k, v in weights.items() if k[:6] != "model."}
         for module, state in ((body, inner), (heads, outer)):
             try:
                 module.load_state_dict(state)
@@ -102,20 +101,6 @@ class Qwen3Guard(Struct, frozen=True, dict=True):
                 raise BackendError(f"model {self.name!r} cannot be loaded: {first}") from error
         kind = self._torch.float32 if self.device == "cpu" else self._torch.bfloat16
         return tuple(part.to(device=self.device, dtype=kind).eval() for part in (body, heads))
-
-    def _weights(self) -> dict[str, Any]:
-        load = cast("Any", require(f"model {self.name!r}", "safetensors.torch")).load_file
-        folder = Path(self.name)
-        if not folder.is_dir():
-            hub = cast("Any", require(f"model {self.name!r}", "huggingface_hub"))
-            try:
-                folder = Path(hub.snapshot_download(self.name, allow_patterns="*.safetensors"))
-            except (OSError, ValueError) as error:
-                raise BackendError(f"model {self.name!r} cannot be fetched: {error}") from error
-        files = sorted(folder.glob("*.safetensors"))
-        if not files:
-            raise BackendError(f"model {self.name!r} holds no safetensors")
-        return {key: value for file in files for key, value in load(file).items()}
 
     def _encoded(self, text: str, context: str) -> _Ids:
         """Write the turns; marks within a text are read as letters, not as ends of a turn."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Sequence, Sized
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -116,14 +116,13 @@ class Recurrent:
         trails = self._run(memories, [[*chain.from_iterable(own)] for own in runs])
         scores = iter(self._scores(trails, runs))
         rows, size = memories.tobytes(), memories.shape[1] * 2
-        return [
-            Advanced(
-                State(rows[slot * size : (slot + 1) * size], rest, start),
-                tuple(Heard(word.start, word.end, next(scores)) for word in words),
-                start,
-            )
-            for slot, (words, rest, start) in enumerate(taken)
-        ]
+        found: list[Advanced] = []
+        for slot, (state, (words, rest, start)) in enumerate(zip(begun, taken, strict=True)):
+            at = state.start
+            heard = tuple([Heard(at + word.start, at + word.end, next(scores)) for word in words])
+            memory = rows[slot * size : (slot + 1) * size]
+            found.append(Advanced(State(memory, rest, start), heard, start))
+        return found
 
     def _begun(self, states: Sequence[State | str]) -> list[State]:
         """Return states, with the requests of those that were none yet read."""
@@ -144,22 +143,27 @@ class Recurrent:
             raise BackendError(f"model {self._name!r}: a state is not one of its own")
         return np.frombuffer(bytearray(b"".join(memories)), np.int16).reshape(-1, width)
 
-    def _run(self, memories: NDArray[np.int16], numbers: Sequence[Sequence[int]]) -> list[Floats]:
-        """Read pieces into memories, in place; return each text's states after each piece."""
-        trails = [np.empty((len(own), memories.shape[1])) for own in numbers]
+    def _run(
+        self, memories: NDArray[np.int16], numbers: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """Read pieces into memories, in place; return each text's logits after each piece."""
+        trails: list[list[float]] = [[] for _ in numbers]
         order = sorted(range(len(numbers)), key=lambda slot: -len(numbers[slot]))
         for first in range(0, len(order), TOGETHER):
             some = order[first : first + TOGETHER]
             h: Floats = memories[some] / STEPS
             for start in range(0, len(numbers[some[0]]), BLOCK):
                 parts = [numbers[slot][start : start + BLOCK] for slot in some]
-                for slot, part, states in zip(some, parts, self._block(h, parts), strict=True):
-                    trails[slot][start : start + len(part)] = states
-            memories[some] = (h * STEPS).astype(np.int16)
+                for slot, part, logits in zip(some, parts, self._block(h, parts), strict=True):
+                    trails[slot] += logits[: len(part)]
+            memories[some] = h * STEPS
         return trails
 
-    def _block(self, h: Floats, parts: Sequence[Sequence[int]]) -> Iterator[Floats]:
-        """Move states on by some pieces each, in place; the longest part comes first."""
+    def _block(self, h: Floats, parts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Move states on by some pieces each, in place; the longest part comes first.
+
+        Returns logits after each piece; behind the end of a part they mean nothing.
+        """
         weights = self._weights
         live = [len(part) for part in parts]
         flat = np.fromiter(chain.from_iterable(parts), np.int64, sum(live))
@@ -167,34 +171,34 @@ class Recurrent:
         given *= weights.scales[flat]
         given += weights.inner_bias
         starts = np.cumsum([0, *live[:-1]])
-        kept = np.empty((live[0], *h.shape))
+        logits = np.zeros((live[0], len(parts)))
         for step in range(live[0]):
             while live[-1] <= step:
                 live.pop()
             count = len(live)
-            h[:count] = kept[step, :count] = _cell(weights, given[starts[:count] + step], h[:count])
-        return (kept[: len(part), place] for place, part in enumerate(parts))
+            h[:count] = new = _cell(weights, given[starts[:count] + step], h[:count])
+            logits[step, :count] = new @ weights.head
+        columns: list[list[float]] = logits.T.tolist()
+        return columns
 
-    def _scores(self, trails: Sequence[Floats], runs: Sequence[Sequence[Sized]]) -> list[float]:
+    def _scores(
+        self, trails: Sequence[Sequence[float]], runs: Sequence[Sequence[Sized]]
+    ) -> list[float]:
         """Return the probability of harm at the last piece of each word of each text, in order.
 
         A word without pieces, which nothing but marks make up, has none of its own: it scores 0.
         """
-        sizes = [len(run) for own in runs for run in own]
-        if not sizes:
-            return []
-        ends = np.cumsum(sizes, dtype=np.int64) - 1
+        said: list[float] = []
+        for trail, own in zip(trails, runs, strict=True):
+            end = 0
+            for run in own:
+                end += len(run)
+                said.append(trail[end - 1] if run else -np.inf)
         head = self._description.heads[0]
-        states = np.concatenate([*trails, self._nothing])[ends]
-        logits = states @ self._weights.head + head.bias
+        logits = np.array(said) + head.bias
         scores = 1.0 / (1.0 + np.exp(-(logits * head.slope + head.offset)))
-        scores[np.array(sizes) == 0] = 0.0
         found: list[float] = scores.round(DECIMALS).tolist()
         return found
-
-    @cached_property
-    def _nothing(self) -> Floats:
-        return np.zeros((1, len(self._weights.head)))
 
     def _answer(self, call: Call) -> Reply:
         if not isinstance(call, Advance):
@@ -291,11 +295,15 @@ def _cell(weights: Weights, given: Floats, h: Floats) -> Floats:
     kept: Floats = h @ weights.outer
     kept += weights.outer_bias
     # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one fast function for all gates.
-    gates = (given[:, : 2 * width] + kept[:, : 2 * width]) * 0.5
+    gates = kept[:, : 2 * width]
+    gates += given[:, : 2 * width]
+    gates *= 0.5
     np.tanh(gates, out=gates)
     gates *= 0.5
     gates += 0.5
-    new: Floats = given[:, 2 * width :] + gates[:, :width] * kept[:, 2 * width :]
+    new = kept[:, 2 * width :]
+    new *= gates[:, :width]
+    new += given[:, 2 * width :]
     np.tanh(new, out=new)
     new += gates[:, width:] * (h - new)
     new *= STEPS
@@ -305,16 +313,14 @@ def _cell(weights: Weights, given: Floats, h: Floats) -> Floats:
 
 
 def _taken(state: State, chunk: str, *, ends: bool) -> tuple[list[Word], str, int]:
-    """Return the words that are whole now, placed in the answer, and what stays open, and where."""
+    """Return the words of what was open that are whole now, what stays open, and where it is."""
     text = state.open + chunk
     words = whole(text)
     if ends:
         words += last(text, words[-1].end if words else 0)
     cut = words[-1].end if words else 0
     rest = text[cut:].lstrip()
-    start = state.start + len(text) - len(rest)
-    placed = [Word(w.start + state.start, w.end + state.start, w.text) for w in words]
-    return placed, rest, start
+    return words, rest, state.start + len(text) - len(rest)
 
 
 def _size(call: Advance) -> int:

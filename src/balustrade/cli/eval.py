@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from balustrade.cli.numbers import count, natural, share, window
 from balustrade.cli.screen import Screen
 from balustrade.core.errors import DataError, PolicyError
 from balustrade.core.registry import require
@@ -55,11 +56,11 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type privat
     suite.add_argument(
         "--resume", action="store_true", help="go on with the verdicts that are in --out"
     )
-    suite.add_argument("--limit", metavar="N", type=_count, default=0, help="rows of each file")
+    suite.add_argument("--limit", metavar="N", type=count, default=0, help="rows of each file")
     suite.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
-    suite.add_argument("--batch", metavar="N", type=_count, default=256, help="default: 256")
+    suite.add_argument("--batch", metavar="N", type=count, default=256, help="default: 256")
     suite.add_argument(
-        "--samples", metavar="N", type=_count, default=1000, help="of each bootstrap interval"
+        "--samples", metavar="N", type=count, default=1000, help="of each bootstrap interval"
     )
     suite.add_argument(
         "--timed", metavar="N", type=int, default=200, help="rows of each file timed alone"
@@ -75,6 +76,7 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type privat
     )
     suite.set_defaults(run=run)
     _add_tax(suites)
+    _add_stream(suites)
 
 
 def _add_tax(suites: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
@@ -113,19 +115,145 @@ def _add_tax(suites: Any) -> None:  # noqa: ANN401 - argparse keeps the type pri
         "--out", metavar="DIR", type=Path, help="write report.json, .md, .html and all answers"
     )
     suite.add_argument(
-        "--limit", metavar="N", type=_count, default=0, help="requests drawn; pairs stay together"
+        "--limit", metavar="N", type=count, default=0, help="requests drawn; pairs stay together"
     )
-    suite.add_argument("--seed", metavar="N", type=_natural, default=0, help="default: 0")
+    suite.add_argument("--seed", metavar="N", type=natural, default=0, help="default: 0")
     suite.add_argument(
-        "--samples", metavar="N", type=_count, default=1000, help="of each bootstrap interval"
-    )
-    suite.add_argument(
-        "--concurrency", metavar="N", type=_count, default=16, help="requests at once; default: 16"
+        "--samples", metavar="N", type=count, default=1000, help="of each bootstrap interval"
     )
     suite.add_argument(
-        "--timeout", metavar="S", type=_count, default=120, help="seconds a model may be silent"
+        "--concurrency", metavar="N", type=count, default=16, help="requests at once; default: 16"
+    )
+    suite.add_argument(
+        "--timeout", metavar="S", type=count, default=120, help="seconds a model may be silent"
     )
     suite.set_defaults(run=run_tax)
+
+
+def _add_stream(suites: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
+    suite = suites.add_parser(
+        "stream",
+        help="how early a guard stops harmful answers while they are written, how often falsely",
+        epilog=NAMES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    suite.add_argument(
+        "--guard", metavar="NAME", default="scm", help="the stream guard; default: scm"
+    )
+    suite.add_argument(
+        "--full",
+        metavar="NAME",
+        default="cascade",
+        help="the guard of whole answers to compare with; default: cascade",
+    )
+    suite.add_argument(
+        "--data",
+        metavar="PATH",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="files of answers (rows of kind 'response'), or folders of them",
+    )
+    suite.add_argument(
+        "--threshold",
+        metavar="T",
+        type=share,
+        help="the score from which the stream guard stops (default: the shipped one)",
+    )
+    suite.add_argument(
+        "--false-alarms",
+        metavar="R",
+        type=share,
+        help="instead of a threshold: the share of harmless answers that may be stopped",
+    )
+    suite.add_argument(
+        "--every",
+        choices=("chunk", "word", "sentence"),
+        default="word",
+        help="how often guards of whole answers judge a growing one; default: word",
+    )
+    suite.add_argument(
+        "--window",
+        metavar="N",
+        type=window,
+        default=100_000,
+        help="how many of the last characters they then read; default: 100000",
+    )
+    suite.add_argument(
+        "--onset",
+        metavar="N",
+        type=natural,
+        default=200,
+        help="harmful answers that turn abusive at a known word, and as many harmless ones",
+    )
+    suite.add_argument(
+        "--long",
+        metavar="N",
+        type=natural,
+        default=200,
+        help="harmless answers of each class of lengths, made of others where there are fewer",
+    )
+    suite.add_argument("--json", action="store_true", help="print one JSON object")
+    suite.add_argument(
+        "--out", metavar="DIR", type=Path, help="write report.json, .md, .html and all outcomes"
+    )
+    suite.add_argument("--limit", metavar="N", type=count, default=0, help="rows of each file")
+    suite.add_argument("--seed", metavar="N", type=natural, default=0, help="default: 0")
+    suite.add_argument(
+        "--samples", metavar="N", type=count, default=1000, help="of each bootstrap interval"
+    )
+    suite.add_argument("--fields", metavar="JSON", default="{}", help="fields of --guard")
+    suite.add_argument("--full-fields", metavar="JSON", default="{}", help="fields of --full")
+    suite.add_argument("--device", default="", help="of hub models: cpu, cuda, ...")
+    suite.add_argument(
+        "--key-env", metavar="VAR", default="", help="the variable that holds a server's key"
+    )
+    suite.set_defaults(run=run_stream)
+
+
+def run_stream(options: argparse.Namespace) -> int:
+    """Measure a guard on answers that are still being written, and print what came of it."""
+    require("command 'eval stream'", "numpy")
+    from balustrade.evals.named import Access, subject
+    from balustrade.evals.streams import answers, report, tables
+    from balustrade.evals.suites import stream
+    from balustrade.evals.task import tasks
+    from balustrade.policy.document import Streaming
+
+    if options.out and options.out.exists() and not options.out.is_dir():
+        raise DataError(f"--out: {options.out} is not a folder")
+    found = tasks(options.data, limit=options.limit, seed=options.seed) if options.data else []
+    sets = [answers.answer_set(task) for task in found]
+    how = stream.Options(
+        threshold=options.threshold,
+        false_alarms=options.false_alarms,
+        settings=Streaming(every=options.every, window=options.window),
+        onset=options.onset,
+        long=options.long,
+        samples=options.samples,
+        seed=options.seed,
+        on_done=_progress(),
+    )
+    key, device = _key_env(options.key_env), options.device
+    with (
+        closing(subject(options.guard, Access(_fields(options.fields), key, device))) as guard,
+        closing(
+            subject(
+                options.full, Access(_fields(options.full_fields, "--full-fields"), key, device)
+            )
+        ) as full,
+    ):
+        done = stream.run(guard, full, sets, how)
+    written = report.write(done, options.out) if options.out else []
+    if options.json:
+        print(msgspec.json.encode(done.report).decode())
+        return 0
+    screen = Screen()
+    for table in tables.tables(done.report):
+        _show(screen, table)
+    for path in written:
+        screen.line(f"wrote {path}")
+    return 0
 
 
 def run_tax(options: argparse.Namespace) -> int:
@@ -242,28 +370,14 @@ def _progress() -> Callable[[str, int, int], None]:
     return tell
 
 
-def _fields(text: str) -> dict[str, Any]:
+def _fields(text: str, option: str = "--fields") -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.MsgspecError as error:
-        raise DataError(f"--fields: expected a JSON object, {error}") from error
+        raise DataError(f"{option}: expected a JSON object, {error}") from error
 
 
 def _key_env(variable: str) -> str:
     if variable and not os.environ.get(variable):
         raise PolicyError(f"--key-env: the environment has no {variable!r}")
     return variable
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, found {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, found {text}")
-    return value

@@ -166,7 +166,8 @@ def _report(rails: Rails) -> None:
     screen.line()
     for warning in summary["warnings"]:
         screen.line(f"warning: {warning}")
-    screen.line(f"slowest stage takes {summary['latency']}")
+    slowest = "slowest stage" if route is None else "the route"
+    screen.line(f"{slowest} takes {summary['latency']}")
 
 
 def _rule(rule: dict[str, Any]) -> tuple[str, ...]:

@@ -118,6 +118,14 @@ class Spoken(Struct, frozen=True, tag="spoken"):
 
     text: str
     tokens: tuple[Token, ...] = ()
+    seconds: float = 0.0
+    """How long it took, as whoever answered measured it; 0 if it came from memory."""
+
+    prompt_tokens: int = 0
+    """Tokens that were read, as the server counts them; 0 where it does not say."""
+
+    completion_tokens: int = 0
+    """Tokens that were written, likewise."""
 
 
 class Vectors(Struct, frozen=True, tag="vectors"):
@@ -175,6 +183,8 @@ class Failed(Struct, frozen=True, tag="failed"):
     """The call could not be answered; a reply, not an exception, so that others are not lost."""
 
     error: str
+    seconds: float = 0.0
+    """How long it was waited for in vain, where that was measured."""
 
 
 Reply: TypeAlias = Texts | Spoken | Vectors | Onward | Value | Failed

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from balustrade.core.call import Advance, Call, Compute, Failed, Reply
+from msgspec.structs import replace
+
+from balustrade.core.call import Advance, Call, Compute, Failed, Reply, Spoken
 from balustrade.core.digest import digest
 from balustrade.flow.run import AsyncSend
 
@@ -13,7 +15,8 @@ from balustrade.flow.run import AsyncSend
 class Cache:
     """A send that answers a call it has seen from memory; the least recently used go first.
 
-    Failures and computations are never remembered.
+    Failures and computations are never remembered. What comes from memory costs neither time nor
+    tokens, and says so.
     """
 
     def __init__(self, send: AsyncSend, size: int = 10_000) -> None:
@@ -47,6 +50,8 @@ class Cache:
     def _remember(self, key: str, reply: Reply) -> None:
         if not key or isinstance(reply, Failed):
             return
+        if isinstance(reply, Spoken):
+            reply = replace(reply, seconds=0.0, prompt_tokens=0, completion_tokens=0)
         self._known[key] = reply
         if len(self._known) > self._size:
             self._known.popitem(last=False)

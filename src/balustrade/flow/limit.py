@@ -29,7 +29,7 @@ async def _within(send: AsyncSend, call: Call, seconds: float) -> Reply:
     if done:
         return task.result()[0]
     task.cancel()
-    return Failed(f"{_who(call)} did not answer within {seconds:g} s")
+    return Failed(f"{_who(call)} did not answer within {seconds:g} s", seconds)
 
 
 def _who(call: Call) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from balustrade.core.content import Content, Role, ToolCall, words
 from balustrade.gateway.ask import broken
 from balustrade.gateway.convert import Placed, answer
+from balustrade.gateway.costs import totals
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.redraft import Redraft, merged
@@ -164,7 +165,7 @@ def refused(index: int, message: str) -> dict[str, Any]:
 
 
 def refusal(exchange: Exchange, count: int) -> Tree:
-    """Return a whole completion in which nothing was asked of the model."""
+    """Return a whole completion of which the model said nothing; its route may have cost."""
     decision = exchange.decision
     assert decision is not None
     message = exchange.message(decision)
@@ -174,6 +175,6 @@ def refusal(exchange: Exchange, count: int) -> Tree:
         "created": int(time.time()),
         "model": exchange.model,
         "choices": [refused(index, message) for index in range(count)],
-        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "usage": totals(exchange.calls),
         "balustrade": exchange.extension(),
     }

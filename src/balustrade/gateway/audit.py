@@ -13,7 +13,7 @@ from balustrade.core.content import Content
 from balustrade.core.decision import Decision
 from balustrade.core.errors import BalustradeError, StoreError
 from balustrade.core.facts import Facts
-from balustrade.gateway.auth import Key
+from balustrade.gateway.auth import Key, sees
 from balustrade.gateway.http import HttpError, Request
 from balustrade.gateway.metrics import Metrics
 from balustrade.gateway.settings import AuditSpec
@@ -163,11 +163,7 @@ def facts(request: Request, model: str = "", micros: int = 0, *, degraded: bool 
 
 def may_see(key: Key | None, record: Record) -> bool:
     """Whether a caller may read a record: its tenant's, or its own where it has no tenant."""
-    if key is None or key.admin:
-        return True
-    if key.tenant:
-        return record.tenant == key.tenant
-    return record.key == key.name
+    return sees(key, record.tenant, record.key)
 
 
 def _written(each: Judged, keep: Keep) -> Record:

@@ -47,6 +47,16 @@ class Key(Spec, frozen=True):
         return not self.models or any(_matches(pattern, model) for pattern in self.models)
 
 
+def sees(key: Key | None, tenant: str, name: str) -> bool:
+    """Whether a key may see what belongs to a tenant's key of that name.
+
+    An administrator's sees all, others what is their tenant's, or their own where they have none.
+    """
+    if key is None or key.admin:
+        return True
+    return key.tenant == tenant if key.tenant else key.name == name
+
+
 class Keys:
     """All keys in force; with none, everyone may do everything."""
 

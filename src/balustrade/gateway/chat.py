@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,8 +11,10 @@ from balustrade.core.content import Content
 from balustrade.gateway import retold
 from balustrade.gateway.answers import drafted, judged, refusal
 from balustrade.gateway.ask import Question, spend
+from balustrade.gateway.bysentence import BySentence, may_leave_so
 from balustrade.gateway.chatstream import ChatStream
 from balustrade.gateway.convert import applied, conversation, rewrite
+from balustrade.gateway.costs import counted, paid, summed
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
 from balustrade.gateway.redraft import Ask, Unpack, redrafter
@@ -51,13 +54,31 @@ async def chat(state: State, request: Request) -> Answer | Streamed:
             await exchange.record()
             return refuse(exchange, body)
         tree, weighs = prepared(tree, known), known.branch.weighs
-    if body.stream and not weighs and not exchange.pipeline.regenerates:
+    stream = None if weighs else _stream(exchange, body, tree, messages, question)
+    if stream is not None:
+        started = time.perf_counter()
         pieces = await question.stream(tree)
-        stream = ChatStream(exchange, messages, body.n or 1)
+        if spec is not None:
+            pieces = counted(exchange, pieces, started)
         return Streamed(stream.run(pieces), headers=exchange.headers())
     ask = partial(weighed_answer, exchange, question) if weighs else question.whole
     unpack = partial(unpacked, exchange, messages) if weighs else _as_it_is
+    if spec is not None:
+        ask = partial(paid, exchange, "reevaluation" if weighs else "answer", ask)
     return await _whole(exchange, body, tree=tree, messages=messages, how=How(ask, unpack))
+
+
+def _stream(
+    exchange: Exchange, body: ChatRequest, tree: Tree, messages: Sequence[Content], ask: Question
+) -> ChatStream | None:
+    """Return what judges the answer while it comes; None if it is to be whole before it leaves."""
+    if not body.stream:
+        return None
+    if not exchange.pipeline.regenerates:
+        return ChatStream(exchange, messages, body.n or 1)
+    if may_leave_so(exchange, tree):
+        return BySentence(exchange, messages, ask.stream, tree)
+    return None
 
 
 class How(NamedTuple):
@@ -83,12 +104,13 @@ async def _whole(
         redraft = redrafter(exchange, how.ask, tree, how.unpack)
     if not body.stream:
         answer = await judged(exchange, messages, said, redraft)
-        return Answer(body=answer, headers=exchange.headers())
+        return Answer(body=summed(exchange, answer), headers=exchange.headers())
     if redraft is not None:
         said = (await drafted(exchange, messages, said, redraft)).data
     await exchange.record()
     stream = ChatStream(exchange, messages, body.n or 1)
-    return Streamed(stream.run(retold.streamed(said)), headers=exchange.headers())
+    pieces = retold.streamed(summed(exchange, said))
+    return Streamed(stream.run(pieces), headers=exchange.headers())
 
 
 _OF_STREAMS = frozenset({"stream", "stream_options"})

@@ -14,11 +14,14 @@ from balustrade.core.decision import Action, Decision
 from balustrade.flow.run import arun
 from balustrade.gateway.audit import Judged as Recorded
 from balustrade.gateway.audit import facts
+from balustrade.gateway.costs import header
+from balustrade.gateway.ear import Ear
 from balustrade.gateway.http import Headers, HttpError, Request
 from balustrade.policy.vault import Vault
 from balustrade.rails.build import Rails
 from balustrade.rails.explanation import Explanation
 from balustrade.rails.pipeline import Outcome, Pipeline
+from balustrade.rails.prime.cost import Cost
 from balustrade.rails.turns import Judged
 
 if TYPE_CHECKING:
@@ -51,18 +54,31 @@ class Exchange:
         request: The request.
         model: The model it asks for.
         vault: What was masked for the same conversation before.
+        rails: What judges it; those of the request's key if absent.
     """
 
     def __init__(
-        self, state: State, request: Request, model: str, vault: Vault | None = None
+        self,
+        state: State,
+        request: Request,
+        model: str,
+        vault: Vault | None = None,
+        *,
+        rails: Rails | None = None,
     ) -> None:
         self.state = state
         self.request = request
         self.model = model
         self.vault = Vault() if vault is None else vault
-        self.rails = state.rails_for(request.key)
+        self.rails = state.rails_for(request.key) if rails is None else rails
         self.pipeline = pipeline_for(state, self.rails)
         self._send = state.sender(self.pipeline.timeout)
+        self.ear: Ear | None = None
+        """What overhears the models, where somebody watches."""
+
+        self.calls: list[Cost] = []
+        """What was paid so far for a request that is routed, call by call."""
+
         self._waiting: list[Recorded] = []
         self._writing: asyncio.Task[None] | None = None
         self._ids: dict[int, tuple[Decision, str]] = {}
@@ -71,7 +87,12 @@ class Exchange:
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow of the pipeline."""
-        return await arun(flow, self._send)
+        return await arun(flow, self._send if self.ear is None else self.ear)
+
+    def listen(self) -> Ear:
+        """Have the models overheard from now on."""
+        self.ear = Ear(self._send)
+        return self.ear
 
     async def judge(self, flow: Flow[Outcome]) -> Outcome:
         """Drive a flow to its outcome, and take note of what was decided."""
@@ -146,7 +167,7 @@ class Exchange:
         return told(*self.told) if self.told else {}
 
     def headers(self) -> Headers:
-        """Return the headers that name the decision."""
+        """Return the headers that name the decision, and what its route cost."""
         if self.told is None:
             return ()
         decision, identifier = self.told
@@ -154,6 +175,7 @@ class Exchange:
             (b"x-balustrade-decision", identifier.encode()),
             (b"x-balustrade-action", decision.action.word.encode()),
             (b"x-balustrade-policy", self.rails.revision.encode()),
+            *header(self.calls),
         )
 
     def message(self, decision: Decision) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -11,6 +11,7 @@ from msgspec import Struct
 from balustrade.core.content import Content, Role, Stage, Text
 from balustrade.core.decision import Decision
 from balustrade.gateway.exchange import Exchange
+from balustrade.gateway.showing import Showing
 from balustrade.policy.vault import Unmasker
 from balustrade.rails.pipeline import scratch
 from balustrade.rails.progress import Piece, Progress
@@ -59,6 +60,9 @@ class Growing(Generic[K]):
         self._history = tuple(seen[-REACH:])
         self._scratch = scratch(seen, exchange.vault)
         self._lines: dict[K, Line] = {}
+        self._showing: Showing | None = None
+        """Of the first text, where somebody watches."""
+
         self._started = time.perf_counter()
         last = self._history[-1] if self._history else Content.of("")
         self._asked = Content(last.parts, last.role, self._history[:-1])
@@ -75,6 +79,8 @@ class Growing(Generic[K]):
                 self._stream.start(self._asked), Unmasker(vault) if len(vault) else None, []
             )
             self._lines[key] = line
+            if len(self._lines) == 1:
+                self._showing = self._exchange.state.watchers.show(self._exchange)
         return line
 
     @property
@@ -88,6 +94,9 @@ class Growing(Generic[K]):
         A text that is cut has its decision noted, not yet on record.
         """
         keys = [key for key in chunks if self.line(key).is_open]
+        if self._showing is not None and len(keys) > 1:
+            return await self._each(keys, lambda key: self.feed({key: chunks[key]}))
+        showing = self._shown(keys)
         lines = [self._lines[key] for key in keys]
         for key, line in zip(keys, lines, strict=True):
             line.seen.append(chunks[key])
@@ -95,14 +104,39 @@ class Growing(Generic[K]):
         flow = self._stream.step(
             [line.progress for line in lines], [chunks[key] for key in keys], vaults
         )
-        return self._taken(keys, await self._exchange.run(flow), is_last=False)
+        released = self._taken(keys, await self._exchange.run(flow), is_last=False)
+        if showing is not None:
+            showing.take(chunks[keys[0]], lines[0].progress, released[keys[0]])
+        return released
 
     async def finish(self, keys: Sequence[K]) -> dict[K, Released]:
         """End some texts; return what was held back of each, with its decision."""
         keys = [key for key in keys if self.line(key).is_open]
+        if self._showing is not None and len(keys) > 1:
+            return await self._each(keys, lambda key: self.finish([key]))
+        showing = self._shown(keys)
         vaults = [self._scratch] * len(keys)
         flow = self._stream.finish([self._lines[key].progress for key in keys], vaults)
-        return self._taken(keys, await self._exchange.run(flow), is_last=True)
+        released = self._taken(keys, await self._exchange.run(flow), is_last=True)
+        if showing is not None:
+            showing.take("", self._lines[keys[0]].progress, released[keys[0]])
+        return released
+
+    async def _each(
+        self, keys: Sequence[K], judge: Callable[[K], Awaitable[dict[K, Released]]]
+    ) -> dict[K, Released]:
+        """Judge texts one by one, so that whose words are overheard is known; to the same end."""
+        released: dict[K, Released] = {}
+        for key in keys:
+            released |= await judge(key)
+        return released
+
+    def _shown(self, keys: Sequence[K]) -> Showing | None:
+        """Return the showing if it is of the only text that is judged now."""
+        if self._showing is None or list(keys) != [next(iter(self._lines))]:
+            return None
+        self._showing.begin()
+        return self._showing
 
     def _taken(
         self, keys: Sequence[K], results: Sequence[tuple[Progress, Piece]], *, is_last: bool

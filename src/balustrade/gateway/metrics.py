@@ -120,6 +120,14 @@ class Metrics:
         self.unlogged = Counter(
             prefix + "unlogged_total", "Decisions that could not be kept.", ("durable",)
         )
+        self.route_seconds = Histogram(
+            prefix + "route_seconds", "Time that a routed request's calls took.", ("role",)
+        )
+        self.route_tokens = Counter(
+            prefix + "route_tokens_total",
+            "Tokens of routed requests' calls, as servers count them.",
+            ("role", "kind"),
+        )
         self.limited = Counter(prefix + "limited_total", "Requests over a limit.", ("key", "limit"))
         self.streams_cut = Counter(prefix + "streams_cut_total", "Streams stopped early.", ())
 

@@ -33,6 +33,9 @@ end of a path it may hold slashes."""
 CONSOLE = {
     ("GET", "/"): "ui.routes:playground",
     ("POST", "/console/check"): "ui.routes:check",
+    ("GET", "/console/watch"): "ui.watch:form",
+    ("POST", "/console/watch"): "ui.watch:watch",
+    ("GET", "/console/watch/next"): "ui.watch:following",
     ("GET", "/console/decisions"): "ui.routes:decisions",
     ("GET", "/console/decisions/rows"): "ui.routes:rows",
     ("GET", "/console/decisions/{id}"): "ui.routes:decision",

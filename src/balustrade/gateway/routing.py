@@ -18,6 +18,7 @@ from balustrade.flow.limit import deadline
 from balustrade.flow.run import AsyncSend, arun
 from balustrade.gateway.answers import read
 from balustrade.gateway.ask import Question
+from balustrade.gateway.costs import note
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.speaker import Speaker
@@ -82,7 +83,9 @@ async def routed(exchange: Exchange, messages: Sequence[Content], spec: RouteSpe
     """Ask which way a request goes, take note of it, and return what that means."""
     started = time.perf_counter()
     prime = Prime(spec, exchange.model)
-    notes = await arun(prime.route(messages), exchange.state.routers.send(spec))
+    notes, paid = await arun(prime.route(messages), exchange.state.routers.send(spec))
+    note(exchange, paid)
+    exchange.state.budgets.spend(exchange.request.key, paid.prompt_tokens + paid.completion_tokens)
     last = last_asked(messages) or messages[-1]
     exchange.decided(decision(notes, last, exchange.rails.revision), last, started)
     return plan(spec, notes)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from balustrade.backends import openai_wire as wire
 from balustrade.backends.openai import REFUSED
-from balustrade.core.call import Call, Chat, Failed, Reply
+from balustrade.core.call import Call, Chat, Failed, Reply, Spoken
 from balustrade.core.errors import BackendError
 from balustrade.gateway.http import HttpError, Request
 from balustrade.gateway.upstream import Complaint, Target
@@ -41,6 +43,11 @@ class Speaker:
         if not isinstance(call, Chat) or call.model in self._state.route.models:
             [reply] = await self._state.route.asend((call,))
             return reply
+        started = time.perf_counter()
+        said = await self._tried(call)
+        return replace(said, seconds=time.perf_counter() - started)
+
+    async def _tried(self, call: Chat) -> Spoken | Failed:
         try:
             target = self._state.upstreams.find(call.model)
             return await self._ask(call, target)
@@ -49,7 +56,7 @@ class Speaker:
         except msgspec.DecodeError as error:
             return Failed(f"model {call.model!r} gave an answer of another form: {error}")
 
-    async def _ask(self, call: Chat, target: Target) -> Reply:
+    async def _ask(self, call: Chat, target: Target) -> Spoken:
         upstream, request = target.upstream, Request("POST", PATH)
         start = self._rungs.get(upstream.name, 0)
         tries = wire.tries(

@@ -24,6 +24,7 @@ from balustrade.gateway.metrics import Metrics
 from balustrade.gateway.routing import Routers
 from balustrade.gateway.sender import Sender
 from balustrade.gateway.settings import ModelSpec, Settings
+from balustrade.gateway.showing import Watchers
 from balustrade.gateway.upstream import Upstreams
 from balustrade.guards.neighbours import Known
 from balustrade.policy.load import loads, presets, read
@@ -71,6 +72,7 @@ class State:
         self.in_flight = 0
         """Requests being answered."""
 
+        self.watchers = Watchers()
         self.explainer = Explainer(_known(settings))
         self._senders: dict[float, Sender] = {}
         self.audit = Audit(settings.audit, self.metrics)

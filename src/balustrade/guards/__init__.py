@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 GUARDS = {
+    "beaver": "balustrade.guards.beaver:Beaver",
     "cascade": "balustrade.guards.cascade:Cascade",
     "classifier": "balustrade.guards.classifier:Classifier",
     "judge": "balustrade.guards.judge:Judge",

@@ -75,6 +75,14 @@ class Found(NamedTuple):
     row: Sequence[float]
 
 
+class Read(NamedTuple):
+    """What a model said of a batch: a row of scores for each piece."""
+
+    pieces: Sequence[Piece]
+    rows: Sequence[Sequence[float]]
+    labels: tuple[str, ...]
+
+
 class Classifier(Spec, frozen=True):
     """Report the model's probability for each label, the worst window's, and where that is.
 
@@ -143,28 +151,33 @@ class Classifier(Spec, frozen=True):
 
     def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
         """Judge each content by one call of the model for all of them."""
+        read = yield from self.read(batch)
+        return self._verdicts(batch, read)
+
+    def read(self, batch: Sequence[Content], /) -> Flow[Read]:
+        """Return what the model says of each piece; for guards that judge by more than scores."""
         size = sum(len(content.text) for content in batch)
         if size <= LIGHT:
             pieces = self._pieces(batch)
         else:
             pieces = yield from compute(self._pieces, batch, work=size)
         if not pieces:
-            return [Verdict(self.name) for _ in batch]
+            return Read((), (), ())
         form = self._form
         if form is not None:
             pieces = [_formed(form, piece, batch[piece.content].role) for piece in pieces]
         if not self._is_tiered:
             reply = yield from self._ask(pieces)
-            return self._verdicts(batch, pieces, reply)
+            return self._read_of(pieces, reply)
         foreign = [batch[piece.content].role in FOREIGN for piece in pieces]
         own = [piece for piece, is_foreign in zip(pieces, foreign, strict=True) if not is_foreign]
         others = [piece for piece, is_foreign in zip(pieces, foreign, strict=True) if is_foreign]
         if not others or not own:
             reply = yield from self._ask(pieces, careful=not own)
-            return self._verdicts(batch, pieces, reply)
+            return self._read_of(pieces, reply)
         replies = yield from gather([self._ask(own), self._ask(others, careful=True)])
         rows = [row for reply in replies for row in _certain(reply).rows()]
-        return self._verdicts(batch, own + others, Vectors.of(rows, _certain(replies[0]).labels))
+        return self._read_of(own + others, Vectors.of(rows, _certain(replies[0]).labels))
 
     def _ask(self, pieces: Sequence[Piece], *, careful: bool = False) -> Flow[Vectors]:
         form, contexts = self._form, [piece.context for piece in pieces]
@@ -230,22 +243,23 @@ class Classifier(Spec, frozen=True):
         """Return the readings of a text that hold anything: invisible characters alone do not."""
         return [view for view in views(text) if view.text] if self.normalise else [View(text)]
 
-    def _verdicts(
-        self, batch: Sequence[Content], pieces: Sequence[Piece], reply: Vectors
-    ) -> list[Verdict]:
-        """Keep the worst piece's score for each label that fits who speaks."""
+    def _read_of(self, pieces: Sequence[Piece], reply: Vectors) -> Read:
         rows = reply.rows()
         if len(rows) != len(pieces) or len(reply.labels) != reply.columns:
             raise BackendError(
                 f"model {self.model!r} gave {len(rows)} rows of {reply.columns} scores with "
                 f"{len(reply.labels)} labels for {len(pieces)} texts"
             )
+        return Read(pieces, rows, reply.labels)
+
+    def _verdicts(self, batch: Sequence[Content], read: Read) -> list[Verdict]:
+        """Keep the worst piece's score for each label that fits who speaks."""
         worst: list[dict[str, Found]] = [{} for _ in batch]
-        read = self._reader({content.role for content in batch}, reply.labels)
-        grades = _grades(reply.labels)
-        for piece, row in zip(pieces, rows, strict=True):
+        named = self.reader({batch[piece.content].role for piece in read.pieces}, read.labels)
+        grades = graded_by(read.labels)
+        for piece, row in zip(read.pieces, read.rows, strict=True):
             found = worst[piece.content]
-            for label, score in read(batch[piece.content].role, row):
+            for label, score in named(batch[piece.content].role, row):
                 if score >= self.floor and (label not in found or score > found[label].score):
                     found[label] = Found(score, piece, row)
         return [
@@ -265,7 +279,7 @@ class Classifier(Spec, frozen=True):
             for found in worst
         ]
 
-    def _reader(
+    def reader(
         self, roles: Collection[Role], labels: tuple[str, ...]
     ) -> Callable[[Role, Sequence[float]], Iterable[tuple[str, float]]]:
         """Return what names the scores of a row that are reported for a role."""
@@ -291,16 +305,21 @@ class Classifier(Spec, frozen=True):
         return chosen or [each for each in enumerate(labels) if each[1] not in ASIDE]
 
 
-def _grades(labels: Sequence[str]) -> tuple[int, int] | None:
+def graded_by(labels: Sequence[str]) -> tuple[int, int] | None:
     """Return the columns that say how severe a text is; None for a model that does not grade."""
     if MODERATE not in labels or SEVERE not in labels:
         return None
     return labels.index(MODERATE), labels.index(SEVERE)
 
 
+def is_graded(label: str) -> bool:
+    """Whether how severe a text is says how severe a finding of this label is."""
+    return label != INJECTION and label not in ASIDE
+
+
 def _severity(label: str, row: Sequence[float], grades: tuple[int, int]) -> Severity | None:
     """Return what is likelier than not; models learn it from harm and abuse alone."""
-    if label == INJECTION or label in ASIDE:
+    if not is_graded(label):
         return None
     moderate, severe = (row[column] >= 0.5 for column in grades)
     return Severity.SEVERE if severe else Severity.MODERATE if moderate else Severity.MINOR

@@ -144,7 +144,9 @@ class Scm(Spec, frozen=True):
             texts = [batch[slot].text for slot in able]
             read = yield from advance(self.model, asked, texts, ends=True)
             for slot, one in zip(able, read, strict=True):
-                _, verdicts[slot] = self._through(Watched(None, ahead=one.words))
+                _, verdict = self._through(Watched(None, ahead=one.words))
+                is_one = len(batch[slot].parts) == 1
+                verdicts[slot] = verdict if is_one else _placeless(verdict)
         return verdicts
 
     def start(self, content: Content, /) -> Watched:
@@ -167,6 +169,10 @@ class Scm(Spec, frozen=True):
     def held(self, state: Watched, /) -> int:
         """Return how many characters wait: unread, unjudged, or held back."""
         return state.size - (state.starts[0] if state.starts else state.judged)
+
+    def rests(self, state: Watched, /) -> bool:
+        """Whether every word that was read is judged."""
+        return not state.ahead
 
     def peek(self, states: Sequence[Watched], /) -> Flow[list[Verdict]]:
         """Judge each text as it stands, its open word included, without moving on."""
@@ -243,6 +249,11 @@ class Scm(Spec, frozen=True):
 
 def _is_answer(content: Content) -> bool:
     return content.role is Role.ASSISTANT and bool(content.text)
+
+
+def _placeless(verdict: Verdict) -> Verdict:
+    """Return findings of an answer in several parts, which were read as one text."""
+    return replace(verdict, findings=tuple(replace(f, span=None) for f in verdict.findings))
 
 
 def _fed(state: Watched, read: Advanced, chunk: str) -> Watched:

@@ -60,11 +60,15 @@ class Streaming(Spec, frozen=True):
 class Regeneration(Spec, frozen=True):
     """How an answer is asked for again where a rule says `regenerate`.
 
-    A streamed answer is held until it has passed.
+    What was sent is never taken back: what is written anew is what was not sent yet.
     """
 
     rounds: Annotated[int, Meta(ge=1, le=5)] = 3
     """Drafts in all, the first included; then the request is refused."""
+
+    buffer: Literal["whole", "sentence"] = "whole"
+    """What of a streamed answer is held until it has passed. By the sentence, those that were sent
+    stay, and the model is asked to go on from them."""
 
 
 class Case(Spec, frozen=True):

@@ -69,10 +69,9 @@ class RouteSpec(Spec, frozen=True):
     def __post_init__(self) -> None:
         if not self.restrictive:
             raise ValueError("expected at least one restrictive guideline, found none")
-        if self.minimal + self.direct < 1.0 and not (self.minimal and self.direct):
-            raise ValueError(
-                "expected minimal > 0 and direct > 0, or every request takes one route"
-            )
+        for name, least in (("minimal", self.minimal), ("direct", self.direct)):
+            if least == 0:
+                raise ValueError(f"expected {name} > 0, or no request takes the careful route")
 
     @property
     def revision(self) -> str:

@@ -34,7 +34,9 @@ class Rails(Struct, frozen=True):
 
     @property
     def latency(self) -> Latency:
-        """The latency class of the slowest stage."""
+        """The latency class of the slowest stage; a policy with a route asks a model."""
+        if self.document.stage.route is not None:
+            return Latency.MODEL
         return max(self.at(stage).latency for stage in Stage)
 
 

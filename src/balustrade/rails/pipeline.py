@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from balustrade.core.call import Flow
 from balustrade.core.content import Content, Part, Role, Stage, last_asked, words
@@ -73,6 +74,12 @@ class Pipeline:
     def stream(self) -> Stream:
         """The output rail for answers that are still being written."""
         return Stream(self.rails.output, self.rails.document.stream)
+
+    @cached_property
+    def sentences(self) -> Stream:
+        """The same for answers that leave by the sentence: judged at each one's end."""
+        settings = replace(self.rails.document.stream, every="sentence", hold=0)
+        return Stream(self.rails.output, settings)
 
     @cached_property
     def regenerates(self) -> bool:

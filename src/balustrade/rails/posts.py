@@ -23,6 +23,15 @@ class Peeking(Protocol):
         ...
 
 
+@runtime_checkable
+class Resting(Protocol):
+    """A monitor that can tell that an empty chunk would get it no further."""
+
+    def rests(self, state: Any, /) -> bool:  # noqa: ANN401 - each has its own kind of state
+        """Whether all that was given is judged, but for what more text may change."""
+        ...
+
+
 class Step(NamedTuple):
     """A stream's state under one monitor, and what comes next."""
 

@@ -12,7 +12,8 @@ from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.policy.vault import Vault
 
 KEPT = 8
-"""Findings of one category that a monitor's verdict keeps where the same is found over again."""
+"""Findings of one category and severity that a monitor's verdict keeps where the same is found
+over again."""
 
 
 class Piece(Struct, frozen=True):
@@ -147,24 +148,27 @@ def joined(known: Verdict, new: Verdict) -> Verdict:
         return Verdict(known.guard, known.findings, known.error or new.error)
     best: dict[object, Finding] = {}
     for finding in (*known.findings, *new.findings):
-        key = (finding.category, finding.span)
+        key = (finding.category, finding.span, finding.severity)
         if key not in best or finding.score > best[key].score:
             best[key] = finding
     return Verdict(known.guard, tuple(best.values()), known.error or new.error)
 
 
 def strongest(verdict: Verdict) -> Verdict:
-    """Return the verdict with only the strongest findings of each category, so that it is bounded.
+    """Return the verdict with only the strongest findings of each kind, so that it is bounded.
 
-    For monitors that judge the same words again and again, each time with other bounds.
+    A milder finding never takes a graver one's place, whatever its score: a rule may ask for the
+    grave ones alone. For monitors that judge the same words again and again, each time with other
+    bounds.
     """
     if len(verdict.findings) <= KEPT:
         return verdict
     kept: list[Finding] = []
-    counts: dict[str, int] = {}
+    counts: dict[object, int] = {}
     for finding in sorted(verdict.findings, key=lambda f: -f.score):
-        counts[finding.category] = counts.get(finding.category, 0) + 1
-        if counts[finding.category] <= KEPT:
+        key = (finding.category, finding.severity)
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] <= KEPT:
             kept.append(finding)
     return Verdict(verdict.guard, tuple(kept), verdict.error)
 

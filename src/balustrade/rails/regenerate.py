@@ -68,16 +68,20 @@ def complaints(decisions: Sequence[tuple[Policy, Decision]]) -> tuple[Complaint,
 
 def feedback(found: Sequence[Complaint]) -> str:
     """Return what the model is told before it drafts again."""
-    named = ", ".join(
-        f"{each.category} ({each.severity.name.lower()})"
-        if each.severity is not None
-        else each.category
-        for each in found
-    )
     return (
-        f"A draft of your answer was held back, and nobody has seen it: {named or 'unsafe'}. "
+        f"A draft of your answer was held back, and nobody has seen it: {_named(found)}. "
         "Answer the last message again without that. If no such answer is possible, decline "
         "politely and say what you can help with instead. Do not mention the draft or this note."
+    )
+
+
+def onward(found: Sequence[Complaint]) -> str:
+    """Return what the model is told before it goes on from the sentences that were sent."""
+    return (
+        "The beginning of your answer, as it stands above, was sent. What came after it was held "
+        f"back, and nobody has seen it: {_named(found)}. Go on right where it ends, without that, "
+        "and repeat nothing of it. If there is no such way to go on, end the answer politely. "
+        "Do not mention what was held back or this note."
     )
 
 
@@ -109,6 +113,16 @@ def regenerate(
         if len(outcomes) >= rounds or not wants_another(outcome):
             return None, Regenerated(tuple(outcomes))
         told = feedback(found)
+
+
+def _named(found: Sequence[Complaint]) -> str:
+    named = ", ".join(
+        f"{each.category} ({each.severity.name.lower()})"
+        if each.severity is not None
+        else each.category
+        for each in found
+    )
+    return named or "unsafe"
 
 
 def _rank(severity: Severity | None) -> int:

@@ -21,7 +21,7 @@ from balustrade.guards.window import Window
 from balustrade.policy.document import Streaming
 from balustrade.policy.redact import redact
 from balustrade.policy.vault import Vault
-from balustrade.rails.posts import Peeking, Post, Step, in_place
+from balustrade.rails.posts import Peeking, Post, Resting, Step, in_place
 from balustrade.rails.progress import Piece, Progress, Work, before_marks, joined, strongest
 from balustrade.rails.rail import Rail
 
@@ -70,6 +70,10 @@ class Stream:
             )
             for guard in far
         ] + [Post(monitor, not is_ours(monitor)) for monitor in monitors]
+        self._rests = [
+            post.monitor.rests if isinstance(post.monitor, Resting) else _goes_on
+            for post in self._far
+        ]
         self._can_peek = all(isinstance(post.monitor, Peeking) for post in self._far)
         self._hold = settings.hold
         self._judges = frozenset({"text"} if self._near or self._far else ())
@@ -141,7 +145,9 @@ class Stream:
                 for work, end in zip(able, ends, strict=True):
                     self._taken(work, number, end)
         for work in works:
-            settled = work.size - (0 if is_last else max(_helds(self._near, work.near), default=0))
+            settled = work.size
+            if self._near and not is_last:
+                settled -= max(_helds(self._near, work.near))
             work.is_ending = is_last or 0 <= work.limit <= settled
             work.passed = settled if work.limit < 0 else min(settled, work.limit)
 
@@ -178,7 +184,12 @@ class Stream:
 
     def _has_advanced(self, work: Work) -> bool:
         before, work.helds = work.helds, _helds(self._far, work.far)
-        return any(0 < now < then for now, then in zip(work.helds, before, strict=True))
+        return any(
+            0 < now < then and not rests(state)
+            for rests, state, now, then in zip(
+                self._rests, work.far, work.helds, before, strict=True
+            )
+        )
 
     def _end_far(self, works: Sequence[Work]) -> Flow[None]:
         """Let the other monitors judge what they hold, for each stream that ends here."""
@@ -220,14 +231,16 @@ class Stream:
     def _taken(self, work: Work, number: int, answer: object) -> object:
         """Note what monitor `number` answered; return its new state, None if it failed."""
         state: object = None
-        verdict = Verdict(work.verdicts[number].guard, error="gave no verdict")
+        name = work.verdicts[number].guard
         match answer:
-            case Verdict():
-                verdict = answer
-            case GuardError():
-                verdict = Verdict(verdict.guard, error=str(answer) or "failed")
             case (given, Verdict() as verdict):
                 state = given
+            case Verdict() as verdict:
+                pass
+            case GuardError():
+                verdict = Verdict(name, error=str(answer) or "failed")
+            case _:
+                verdict = Verdict(name, error="gave no verdict")
         if verdict.findings or verdict.error:
             try:
                 expect_verdict(verdict)
@@ -259,7 +272,8 @@ class Stream:
             end = max(self._judged(work), work.early)
         if work.cut or not work.is_ending or work.limit >= 0:
             end -= self._hold
-        end = before_marks(end, work.marks)
+        if work.marks:
+            end = before_marks(end, work.marks)
         if end > work.sent:
             inside = work.let_out(end)
             if inside:
@@ -300,6 +314,11 @@ def _works(
     return [
         Work(state, chunk, vault) for state, chunk, vault in zip(states, chunks, each, strict=True)
     ]
+
+
+def _goes_on(_state: object) -> bool:
+    """Stand for what a monitor does not say: another step may get it further."""
+    return False
 
 
 def _helds(posts: Sequence[Post], states: Sequence[Any]) -> list[int]:

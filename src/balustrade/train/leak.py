@@ -26,7 +26,7 @@ from balustrade.train.corpus import NONE, STORIES, Sizes, late, load, stories
 def main(data: Path, bench: Path, folder: Path = HERE, parallel: Path = NONE) -> list[str]:
     """Return what is wrong, a line each; nothing if nothing is."""
     wrong = []
-    for name in ("static", "encoder"):
+    for name in ("static", "encoder", "monitor"):
         path = folder / f"{name}.manifest.json"
         if path.exists():
             wrong += _changed(json.loads(path.read_bytes()), data, parallel)

@@ -169,3 +169,40 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "config.json").write_text(json.dumps(config.to_dict() | more, default=str), "utf-8")
     tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def monitor(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Make a folder as the stream monitors of arXiv 2506.09996 are laid out."""
+    import json
+
+    from safetensors.torch import save_file
+
+    made: dict[str, Path] = {}
+
+    def make(kind: str = "Qwen2", *, begin: str = "", whole: bool = True, **more: Any) -> Path:
+        key = f"{kind}{begin}{whole}{more}"
+        if key in made:
+            return made[key]
+        tokenizer = tokenizer_for(begin)
+        config = getattr(transformers, f"{kind}Config")(
+            **SMALL | {"vocab_size": len(tokenizer)} | more
+        )
+        torch.manual_seed(5)
+        body = getattr(transformers, f"{kind}Model")(config)
+        prefix = "transformer" if kind == "GPT2" else "bert" if kind == "Bert" else "model"
+        weights = {f"{prefix}.{name}": value for name, value in body.state_dict().items()}
+        weights |= {
+            "token_classifier.weight": torch.randn(2, 32) * 0.3,
+            "token_classifier.bias": torch.tensor([0.2, -0.1]),
+        }
+        if whole:
+            weights["sequence_classifier.weight"] = torch.randn(2, 32)
+        path = tmp_path_factory.mktemp(f"tiny-monitor-{kind.lower()}")
+        save_file(weights, path / "model.safetensors", {"format": "pt"})
+        more = {"architectures": ["QwenForDualTask"], "num_token_labels": 2}
+        (path / "config.json").write_text(json.dumps(config.to_dict() | more, default=str), "utf-8")
+        tokenizer.save_pretrained(path)
+        return made.setdefault(key, path)
+
+    return make

@@ -245,7 +245,7 @@ def test_what_cannot_be_answered_says_what_to_do(decoder: Make, tmp_path: Path) 
     [reply] = Hub(str(path), "tpu").send((call,))
     assert failure(reply) == "no device is named 'tpu'; expected cpu, cuda, cuda:1 or mps"
     [reply] = Hub(str(path), "cpu").send((Embed("m", ("x",)),))
-    assert "writes or classifies, and no more" in failure(reply)
+    assert "writes, classifies or reads on, and no more" in failure(reply)
 
 
 def test_weights_that_are_not_safetensors_are_never_unpickled(

@@ -80,7 +80,7 @@ def test_each_route_asks_in_the_form_of_the_paper(route: Route, roles: tuple[str
     found = answer(model, Prime(SPEC, "main", form="paper"))
     asked = [call for call in model.asked if call.model == "main"]
     assert tuple(role for call in asked for role, _ in call.messages) == roles
-    assert found.calls == len(model.asked) == (1 if route is Route.DIRECT else 2)
+    assert len(found.calls) == len(model.asked) == (1 if route is Route.DIRECT else 2)
     assert found.notes.route is route
 
 

@@ -9,7 +9,12 @@ from itertools import pairwise
 from balustrade.core.verdict import Finding, Severity
 from balustrade.rails.explanation import Carrier
 
-NAV = (("/", "Playground"), ("/console/decisions", "Decisions"), ("/console/policy", "Policy"))
+NAV = (
+    ("/", "Playground"),
+    ("/console/watch", "Live stream"),
+    ("/console/decisions", "Decisions"),
+    ("/console/policy", "Policy"),
+)
 POLICY_HEADER = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -17,7 +22,7 @@ POLICY_HEADER = (
 """The content security policy: nothing from outside, nothing inline."""
 
 
-def page(title: str, body: str, here: str = "") -> bytes:
+def page(title: str, body: str, here: str = "", script: str = "live.js") -> bytes:
     """Return a whole page."""
     links = "".join(
         f'<a href="{path}"{" aria-current=page" if path == here else ""}>{name}</a>'
@@ -30,7 +35,7 @@ def page(title: str, body: str, here: str = "") -> bytes:
         f"<title>{esc(title)} · Balustrade</title>"
         '<link rel="stylesheet" href="/console/style.css">'
         '<link rel="icon" href="/console/icon.svg" type="image/svg+xml">'
-        '<script src="/console/live.js" defer></script></head><body>'
+        f'<script src="/console/{script}" defer></script></head><body>'
         '<a class="skip" href="#main">Skip to content</a>'
         '<header><a class="brand" href="/"><img src="/console/icon.svg" alt="" width="24" '
         f'height="24"> Balustrade</a><nav aria-label="Console">{links}'

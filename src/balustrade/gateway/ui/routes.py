@@ -39,6 +39,7 @@ _HEADERS = (
 _ASSETS = {
     "style.css": b"text/css; charset=utf-8",
     "live.js": b"text/javascript; charset=utf-8",
+    "watch.js": b"text/javascript; charset=utf-8",
     "icon.svg": b"image/svg+xml",
 }
 _LONGEST = 100_000
@@ -46,16 +47,16 @@ _LONGEST = 100_000
 
 async def playground(state: State, request: Request) -> Answer:
     """Show the playground."""
-    return _page(pages.playground(state.rails_for(request.key), pages.Asked()))
+    return answered(pages.playground(state.rails_for(request.key), pages.Asked()))
 
 
 async def check(state: State, request: Request) -> Answer:
     """Judge what the playground's form holds, put it on record, and show the decision."""
-    _expect_own_page(request)
+    expect_own_page(request)
     rails = state.rails_for(request.key)
     asked, problem = _asked(request)
     if problem:
-        return _page(pages.playground(rails, asked, error=problem), 400)
+        return answered(pages.playground(rails, asked, error=problem), 400)
     exchange = Exchange(state, request, "")
     content = _content(asked)
     started = time.perf_counter()
@@ -66,11 +67,11 @@ async def check(state: State, request: Request) -> Answer:
         exchange.take([judged], started)
         await exchange.record()
     except BalustradeError as error:
-        return _page(pages.playground(rails, asked, error=str(error)), 503)
+        return answered(pages.playground(rails, asked, error=str(error)), 503)
     outcome = pages.Judged(content, judged.decision, exchange.decision_id, spent)
     if judged.decision.flagged:
         outcome = replace(outcome, explanation=await exchange.explain(content, judged.decision))
-    return _page(pages.playground(rails, asked, outcome))
+    return answered(pages.playground(rails, asked, outcome))
 
 
 async def decisions(state: State, request: Request) -> Answer:
@@ -78,7 +79,7 @@ async def decisions(state: State, request: Request) -> Answer:
     before = _position(state, request.query.get("before", ""), request.key)
     found = _visible(state, request.key, PAGE, before)
     older = found[-1].id if len(found) == PAGE else ""
-    return _page(pages.decisions(found, older=older, is_newest=before is None))
+    return answered(pages.decisions(found, older=older, is_newest=before is None))
 
 
 async def rows(state: State, request: Request) -> Answer:
@@ -86,7 +87,7 @@ async def rows(state: State, request: Request) -> Answer:
     known = request.query.get("after", "")
     found = _visible(state, request.key, PAGE, None)
     fresh = found[: next((n for n, record in enumerate(found) if record.id == known), PAGE)]
-    return _page(pages.rows(fresh))
+    return answered(pages.rows(fresh))
 
 
 async def decision(state: State, request: Request) -> Answer:
@@ -94,7 +95,7 @@ async def decision(state: State, request: Request) -> Answer:
     record = state.audit.find(request.params["id"])
     if record is None or not may_see(request.key, record):
         raise HttpError(404, "no such decision is on record", code="not_found")
-    return _page(pages.decision(record, await _explained(state, record)))
+    return answered(pages.decision(record, await _explained(state, record)))
 
 
 async def _explained(state: State, record: Record) -> Explanation | None:
@@ -117,7 +118,7 @@ async def _explained(state: State, record: Record) -> Explanation | None:
 
 async def policy(state: State, request: Request) -> Answer:
     """Show the policy in force."""
-    return _page(pages.policy(state.rails_for(request.key)))
+    return answered(pages.policy(state.rails_for(request.key)))
 
 
 async def asset(_: State, request: Request) -> Answer:
@@ -129,11 +130,12 @@ async def asset(_: State, request: Request) -> Answer:
     return Answer(200, data, ((b"cache-control", b"max-age=300"),), _ASSETS[name])
 
 
-def _page(data: bytes, status: int = 200) -> Answer:
+def answered(data: bytes, status: int = 200) -> Answer:
+    """Return a page as a response."""
     return Answer(status, data, _HEADERS, _HTML)
 
 
-def _expect_own_page(request: Request) -> None:
+def expect_own_page(request: Request) -> None:
     """Refuse a form that another site's page sends with this browser's rights."""
     site = request.header(b"sec-fetch-site", "same-origin")
     if site not in {"same-origin", "none"}:

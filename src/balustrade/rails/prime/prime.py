@@ -13,15 +13,15 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from balustrade.core.call import Flow, converse
+from balustrade.core.call import Chat, Flow, Spoken, unexpected
 from balustrade.core.content import Content
 from balustrade.core.decision import Action, Decision
-from balustrade.core.errors import BackendError
 from balustrade.core.verdict import Finding, Verdict
 from balustrade.policy.document import REFUSAL
 from balustrade.policy.model import OnError
 from balustrade.policy.route import RouteSpec
 from balustrade.rails.prime.branches import Form, messages, plan
+from balustrade.rails.prime.cost import Cost, cost
 from balustrade.rails.prime.notes import Notes, Route, answer_of, read
 from balustrade.rails.prime.prompts import router
 
@@ -61,11 +61,18 @@ class Answered(Struct, frozen=True):
     notes: Notes
     response: str
     reevaluation: str = ""
-    calls: int = 0
-    """How often a model was asked."""
+    calls: tuple[Cost, ...] = ()
+    """What each call of a model cost, in order."""
     is_degraded: bool = False
     """Whether the guard or the main model did not do its part."""
     trouble: str = ""
+
+
+class Routed(NamedTuple):
+    """Which way a request goes, and what it cost to know."""
+
+    notes: Notes
+    cost: Cost
 
 
 class Prime(Struct, frozen=True):
@@ -85,18 +92,16 @@ class Prime(Struct, frozen=True):
     on_error: OnError = OnError.BLOCK
     refusal: str = REFUSAL
 
-    def route(self, conversation: Sequence[Content]) -> Flow[Notes]:
+    def route(self, conversation: Sequence[Content]) -> Flow[Routed]:
         """Ask the guard which way a conversation goes; never raises for what the guard does."""
-        try:
-            reply = yield from converse(
-                self.spec.guard or self.model,
-                router(self.spec, conversation),
-                schema=SCHEMA,
-                logprobs=ALTERNATIVES,
-            )
-        except BackendError as error:
-            return Notes(trouble=f"the guard did not answer: {error}")
-        return read(reply, self.spec.minimal, self.spec.direct)
+        guard, asked = self.spec.guard or self.model, router(self.spec, conversation)
+        call = Chat(guard, asked, SCHEMA, ALTERNATIVES)
+        [reply] = yield (call,)
+        if isinstance(reply, Spoken):
+            notes = read(reply, self.spec.minimal, self.spec.direct)
+        else:
+            notes = Notes(trouble=f"the guard did not answer: {unexpected(reply)}")
+        return Routed(notes, cost("router", call, reply))
 
     def answer(self, conversation: Sequence[Content], fixed: Notes | None = None) -> Flow[Answered]:
         """Route a conversation and answer it.
@@ -109,25 +114,26 @@ class Prime(Struct, frozen=True):
             BackendError: The main model did not answer.
         """
         notes = fixed
+        calls: tuple[Cost, ...] = ()
         if notes is None:
-            notes = yield from self.route(conversation)
-        asked, degraded = int(fixed is None), bool(notes.trouble)
-        known = plan(self.spec, notes)
-        if not known.branch.asks:
-            return Answered(notes, self.refusal, calls=asked, is_degraded=degraded)
-        reply = yield from converse(
-            self.model,
-            messages(self.spec, notes, conversation, self.form),
-            schema=CAREFUL if known.branch.weighs else "",
-            max_tokens=LONGEST,
-        )
-        if not known.branch.weighs:
-            return Answered(notes, reply.text, calls=asked + 1, is_degraded=degraded)
+            notes, paid = yield from self.route(conversation)
+            calls = (paid,)
+        branch, degraded = plan(self.spec, notes).branch, bool(notes.trouble)
+        if not branch.asks:
+            return Answered(notes, self.refusal, "", calls, degraded)
+        asked = messages(self.spec, notes, conversation, self.form)
+        call = Chat(self.model, asked, CAREFUL if branch.weighs else "", max_tokens=LONGEST)
+        [reply] = yield (call,)
+        if not isinstance(reply, Spoken):
+            raise unexpected(reply)
+        calls = (*calls, cost("reevaluation" if branch.weighs else "answer", call, reply))
+        if not branch.weighs:
+            return Answered(notes, reply.text, "", calls, degraded)
         said = weighed(reply.text, self.on_error)
         if said.trouble:
             response = said.response or self.refusal
-            return Answered(notes, response, "", asked + 1, is_degraded=True, trouble=said.trouble)
-        return Answered(notes, said.response, said.thought, asked + 1, is_degraded=degraded)
+            return Answered(notes, response, "", calls, is_degraded=True, trouble=said.trouble)
+        return Answered(notes, said.response, said.thought, calls, degraded)
 
 
 class Weighed(NamedTuple):
