@@ -79,7 +79,7 @@ def engine(folder: Path) -> Recurrent:
 
 def read(engine: Recurrent, request: str, chunks: Sequence[str]) -> list[Any]:
     state: Any = request
-    found = []
+    found: list[Any] = []
     for chunk in chunks:
         [one] = engine.read([state], [chunk])
         state = one.state

@@ -68,7 +68,8 @@ def judged(guard: Scm, known: Sequence[float]) -> Verdict:
 
 
 def streamed(guard: Scm, known: Sequence[float], chunks: Sequence[str]) -> list[Any]:
-    send, state, found = scripted(known), guard.start(ASKED), []
+    send, state = scripted(known), guard.start(ASKED)
+    found: list[Any] = []
     for chunk in chunks:
         fresh, has_advanced = chunk, True
         while has_advanced:

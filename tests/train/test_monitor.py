@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -89,16 +89,21 @@ def test_the_last_piece_of_each_word_has_its_label() -> None:
     assert lesson.harmful
 
 
+class Noting(Recurrent):
+    """Notes the pieces that it reads."""
+
+    read_: list[int]
+
+    def _run(self, memories: Any, numbers: Any) -> Any:
+        self.read_ += [number for part in numbers for number in part]
+        return super()._run(memories, numbers)
+
+
 def test_the_monitor_reads_what_it_was_taught_on() -> None:
-    reader, engine = Reader(HERE), Recurrent("monitor")
-    read: list[list[int]] = []
-    plain = engine._run
-    engine._run = lambda memories, numbers: (
-        read.extend(map(list, numbers)),
-        plain(memories, numbers),
-    )[1]  # type: ignore[method-assign]
+    engine = Noting("monitor")
+    engine.read_ = []
     engine.read(["Tea?"], [BAD], ends=True)
-    assert [n for part in read for n in part] == list(reader.lesson(rows()[0]).pieces)
+    assert engine.read_ == list(Reader(HERE).lesson(rows()[0]).pieces)
 
 
 def test_harm_begins_after_harmless_sentences_in_made_answers() -> None:
@@ -122,7 +127,9 @@ def test_long_answers_are_joined_harmless_ones() -> None:
     assert all(100 <= len(text.split()) < 4_100 for _, text in texts)
 
 
-def example(number: int, kind: Kind, source: str, label: str = "safe") -> Example:
+def example(
+    number: int, kind: Kind, source: str, label: Literal["safe", "unsafe"] = "safe"
+) -> Example:
     text = f"This is text number {number}, long enough to be shown as an answer."
     return Example(str(number), text, label, kind, response=text, source=source, lang="en")
 

@@ -38,7 +38,10 @@ STEPS = 1024
 """Steps from 0 to 1 that a number of a state is rounded to."""
 
 ON_LOOP = 4_000
-"""Characters that may be read on the event loop: a few milliseconds' work."""
+"""Characters that may be read on the event loop: a few milliseconds' work where texts share it."""
+
+ALONE = 600
+"""The same for one text, which is read a piece at a time."""
 
 REQUEST = 600
 """Characters of each end of a request that are read before its answer."""
@@ -90,8 +93,8 @@ class Recurrent:
 
     async def asend(self, calls: tuple[Call, ...], /) -> Sequence[Reply]:
         """Answer the same; more than a moment's work goes to a thread."""
-        size = sum(_size(call) for call in calls if isinstance(call, Advance))
-        if size <= ON_LOOP:
+        sizes = [size for call in calls if isinstance(call, Advance) for size in _sizes(call)]
+        if sum(sizes) <= ON_LOOP and max(sizes, default=0) <= ALONE:
             return self.send(calls)
         return await asyncio.to_thread(self.send, calls)
 
@@ -323,5 +326,9 @@ def _taken(state: State, chunk: str, *, ends: bool) -> tuple[list[Word], str, in
     return words, rest, state.start + len(text) - len(rest)
 
 
-def _size(call: Advance) -> int:
-    return sum(map(len, call.chunks)) + sum(len(s) for s in call.states if isinstance(s, str))
+def _sizes(call: Advance) -> list[int]:
+    """Return how many characters are to be read of each text, with its request if it is new."""
+    return [
+        len(chunk) + (min(len(state), 2 * REQUEST) if isinstance(state, str) else 0)
+        for state, chunk in zip(call.states, call.chunks, strict=False)
+    ]

@@ -6,23 +6,23 @@ from collections.abc import Callable, Sequence
 
 from balustrade.backends.local import send as answer_here
 from balustrade.backends.route import Route
-from balustrade.core.call import Call, Classify, Failed, Reply, is_light
+from balustrade.core.call import Advance, Call, Classify, Failed, Reply, is_light
 from balustrade.flow.limit import deadline
 from balustrade.flow.merge import Merge
 from balustrade.flow.run import AsyncSend
 
-SHIPPED = "static"
-SHORT = 4_000
-"""Characters up to which the shipped model answers in less than a millisecond."""
+SHORT = {"static": 4_000, "monitor": 600}
+"""Characters up to which a shipped model answers on the loop: within a millisecond, and within
+three where a stream's first words come with the request they answer; most have a word or two."""
 
 
 class Sender:
     """Answer each call where it costs least.
 
-    Light computations are done on the spot. What the shipped model is asked of short texts is
-    merged over all requests, and runs on the loop: nothing could interrupt it, so it is not timed
-    either. Everything else is merged and given `seconds`. (With all three in one, each request
-    paid for six tasks; this way it is one, shared.)
+    Light computations are done on the spot. What the shipped models are asked of short texts, and
+    of the next words of a stream, is merged over all requests, and runs on the loop: nothing could
+    interrupt it, so it is not timed either. Everything else is merged and given `seconds`. (With
+    all three in one, each request paid for six tasks; this way it is one, shared.)
 
     Args:
         route: What answers.
@@ -69,11 +69,15 @@ _NONE = Failed("no answer")
 
 
 def _is_near(call: Call) -> bool:
-    return (
-        isinstance(call, Classify)
-        and call.model == SHIPPED
-        and sum(map(len, call.texts)) + sum(map(len, call.contexts)) <= SHORT
-    )
+    match call:
+        case Classify():
+            size = sum(map(len, call.texts)) + sum(map(len, call.contexts))
+        case Advance():
+            size = sum(map(len, call.chunks))
+            size += sum(len(state) for state in call.states if isinstance(state, str))
+        case _:
+            return False
+    return size <= SHORT.get(call.model, -1)
 
 
 def _picked(calls: tuple[Call, ...], slots: list[int]) -> tuple[Call, ...]:

@@ -271,7 +271,8 @@ def begin_vectors(work: Path, config: Config) -> torch.Tensor:
     centred = taught - taught.mean(dim=0)
     _, directions = torch.linalg.eigh(centred.T @ centred)
     small = centred @ directions[:, -config.width :]
-    return small / small.std() * 0.5
+    scaled: torch.Tensor = small / small.std() * 0.5
+    return scaled
 
 
 def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -> Description:
