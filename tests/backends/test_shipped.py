@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from balustrade.backends.onnx import Onnx
+from balustrade.backends.recurrent import Recurrent
 from balustrade.backends.route import Route
 from balustrade.backends.shipped import BACKENDS, makers, require_shipped
 from balustrade.backends.static import Static
@@ -18,7 +19,7 @@ def test_each_shipped_model_has_a_backend_that_is_made_once() -> None:
     assert set(BACKENDS) == SHIPPED
     made = makers()
     kinds = {name: type(make()) for name, make in made.items()}
-    assert kinds == {"static": Static, "encoder": Onnx, "cascade": Tiers}
+    assert kinds == {"static": Static, "encoder": Onnx, "cascade": Tiers, "monitor": Recurrent}
     assert made["cascade"]() is made["cascade"]()
     assert makers()["static"]() is not made["static"]()
 

@@ -103,15 +103,18 @@ def test_each_weight_is_in_the_group_of_its_kind() -> None:
     known = model()
     names = {id(value): name for name, value in known.named_parameters()}
     groups = optimiser(known, 1e-3, 5e-3).param_groups
-    matrices, plain, own = [{names[id(v)] for v in group["params"]} for group in groups]
-    assert len(matrices) + len(plain) + len(own) == len(names)
-    assert matrices | plain | own == set(names.values())
+    matrices, plain, own, words = [{names[id(v)] for v in group["params"]} for group in groups]
+    assert len(matrices) + len(plain) + len(own) + len(words) == len(names)
+    assert matrices | plain | own | words == set(names.values())
+    assert words == {"piece.weight"}
     assert own == {"query.weight", "local.weight", "whole.weight", "whole.bias"}
-    assert {"piece.weight", "position.weight", "segment.weight", "norm.weight"} <= plain
+    assert {"position.weight", "segment.weight", "norm.weight"} <= plain
     assert "blocks.0.mix.weight" in matrices
     assert not any(name.endswith("bias") or "norm" in name for name in matrices)
-    assert [group["weight_decay"] for group in groups] == [0.01, 0.0, 0.01]
-    assert [group["lr"] for group in groups] == [1e-3, 2e-3, 5e-3]
+    assert [group["weight_decay"] for group in groups] == [0.01, 0.0, 0.01, 0.0]
+    assert [group["lr"] for group in groups] == [1e-3, 2e-3, 5e-3, 2e-3]
+    slow = optimiser(known, 1e-3, 5e-3, 1e-4).param_groups
+    assert [group["lr"] for group in slow] == [1e-3, 2e-3, 5e-3, 1e-4]
 
 
 @settings(deadline=None)

@@ -14,6 +14,7 @@ from balustrade.backends import shipped
 from balustrade.backends.route import Backend, Route
 from balustrade.core.content import Content, Stage
 from balustrade.core.registry import require
+from balustrade.core.verdict import Verdict
 from balustrade.flow.run import AsyncSend, arun
 from balustrade.gateway.audit import Audit
 from balustrade.gateway.auth import Key, Keys
@@ -29,6 +30,7 @@ from balustrade.gateway.upstream import Upstreams
 from balustrade.guards.neighbours import Known
 from balustrade.policy.load import loads, presets, read
 from balustrade.rails.build import Rails, build
+from balustrade.rails.stream import Stream
 
 if TYPE_CHECKING:
     from balustrade.gateway.reload import Reloader
@@ -107,7 +109,9 @@ class State:
         return sender
 
     async def warm(self) -> None:
-        """Judge one text at every stage, so that no request pays for loading models and tables.
+        """Judge one text at every stage, and the first words of a stream.
+
+        So no request pays for loading models and tables.
 
         What fails here is told, for it fails again, closed and named, in requests.
         """
@@ -117,14 +121,11 @@ class State:
                 rail = rails.at(stage)
                 sender = self.sender(rail.policy.timeout)
                 for decision in await arun(rail.check([text]), sender):
-                    for verdict in decision.verdicts:
-                        if verdict.error:
-                            LOGGER.error(
-                                "policy %r: guard %r cannot judge: %s",
-                                name,
-                                verdict.guard,
-                                verdict.error,
-                            )
+                    _tell(name, decision.verdicts)
+            stream = Stream(rails.output, rails.document.stream)
+            sender = self.sender(rails.output.policy.timeout)
+            [(state, _)] = await arun(stream.step([stream.start(text)], [text.text]), sender)
+            _tell(name, state.verdicts)
         for error in await asyncio.to_thread(self.route.load):
             LOGGER.error("a model cannot be loaded: %s", error)
 
@@ -134,6 +135,14 @@ class State:
         await self.audit.drain()
         self.audit.close()
         self.route.close()
+
+
+def _tell(policy: str, verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        if verdict.error:
+            LOGGER.error(
+                "policy %r: guard %r cannot judge: %s", policy, verdict.guard, verdict.error
+            )
 
 
 def load_policies(settings: Settings) -> Policies:

@@ -254,7 +254,7 @@ class Stream:
         is_far = number >= len(self._near)
         known = joined(work.verdicts[number], verdict)
         work.verdicts[number] = strongest(known) if is_far else known
-        if verdict.error and self._decide(work.verdicts).rule == "on_error":
+        if verdict.error and self._fails_closed(work.verdicts):
             work.cut = True
         for fired in self.policy.fired((verdict,)):
             if fired.rule.effect.stops:
@@ -262,6 +262,11 @@ class Stream:
                 work.stop_before(fired.finding)
             elif fired.rule.action == "redact" and not fired.rule.shadow:
                 work.mark(fired.finding)
+
+    def _fails_closed(self, verdicts: Sequence[Verdict]) -> bool:
+        """Whether these failures alone stop a stream, whatever else was found."""
+        failures = [Verdict(verdict.guard, error=verdict.error) for verdict in verdicts]
+        return self._decide(failures).rule == "on_error"
 
     def _release(self, work: Work) -> None:
         if work.cut:

@@ -39,7 +39,9 @@ def test_a_stream_is_stopped_at_the_word_and_nothing_of_it_has_left() -> None:
         Outcome(3, 3, 2, stopped=True),
         Outcome(3, 3, 3),
     ]
-    assert watch.reading == Reading(11, len("one two three four xyzzy one two xyzzy one two three"))
+    assert watch.reading == Reading(
+        11, len("one two three four xyzzy " + "one two xyzzy" + "one two three")
+    )
 
 
 def test_on_prefixes_the_stop_waits_for_the_next_place_of_judgement() -> None:
