@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,8 @@ class Script:
         self.sent = 0
         """Events sent in the last stream."""
         self.was_cancelled = False
+        self.cancelled = 0
+        """Streams whose client left before their end."""
         self.delay = 0.0
         self.url = ""
 
@@ -119,16 +121,17 @@ class Script:
             await send({"type": "http.response.body", "body": b'{"error": {"message": "no"}}'})
             return
         answer = self.answer(scope["path"], body)
-        kind = b"text/event-stream" if isinstance(answer, list) else b"application/json"
+        is_stream = isinstance(answer, list | Iterator)
+        kind = b"text/event-stream" if is_stream else b"application/json"
         head = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]}
         await send(head)
-        if not isinstance(answer, list):
+        if not is_stream:
             raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             await send({"type": "http.response.body", "body": raw})
             return
         await self._stream(answer, receive, send)
 
-    async def _stream(self, events: list[Any], receive: Any, send: Any) -> None:
+    async def _stream(self, events: Iterable[Any], receive: Any, send: Any) -> None:
         self.sent, self.was_cancelled = 0, False
         leaving = asyncio.ensure_future(receive())
         for each in events:
@@ -136,6 +139,7 @@ class Script:
                 await asyncio.wait((leaving,), timeout=self.delay)
             if leaving.done():
                 self.was_cancelled = True
+                self.cancelled += 1
                 return
             raw = each if isinstance(each, bytes) else b"data: %s\n\n" % json.dumps(each).encode()
             await send({"type": "http.response.body", "body": raw, "more_body": True})

@@ -177,6 +177,11 @@ def test_a_model_that_dies_ends_each_stream_where_it_was_judged(
         assert told.cut or told == by_the_word(case.text)
 
 
+def test_a_model_that_dies_where_another_guard_stops_lets_nothing_by() -> None:
+    pieces = list(release(STREAM, Content.of("0"), ["a sly word a"], Model(lives=0).send))
+    assert [(piece.text, piece.cut) for piece in pieces] == [("", True)]
+
+
 def test_what_is_kept_of_a_stream_does_not_grow_with_it() -> None:
     model, state, sizes = Model(), STREAM.start(Content.of("0")), []
     for number in range(4_000):

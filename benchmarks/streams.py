@@ -1,0 +1,329 @@
+"""Put the stream guard under load: thousands of live streams, what a step costs, memory over time.
+
+    python benchmarks/streams.py [--streams 2000] [--rate 30] [--processes 2] [--seconds 30]
+    python benchmarks/streams.py --seconds 600 --every 30    # a soak: memory must stay flat
+
+Each process has a core of its own and its part of the streams. A stream is an answer of 400 to
+1,200 words, one word a token, by a scripted model that keeps time; when it ends, the next begins
+with a request of its own. A loop judges all words that are due in one step of the rail's `Stream`,
+whose guard is the shipped monitor, on the thread that a server's loop would have. A word is late
+by the time from when it was due to when its verdict was there; a rule that only flags keeps all
+streams going. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import heapq
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+STREAMS, RATE, PROCESSES = 2_000, 30.0, 2
+WARM = 3.0
+"""Seconds before counting begins."""
+LATE = 0.100
+MOST = 256
+"""Streams in one step, as many as the gateway joins (`flow/merge.py`)."""
+TEXT = (
+    "The mill at the bend of the river was built when the valley was still full of sheep, and "
+    "for two hundred years it ground what the farms brought down the lane. Its wheel turned a "
+    "shaft, the shaft turned a stone, and the stone turned barley into meal that smelt of nuts. "
+    "When the railway came the miller sold his horses, and when the road came he sold the rest. "
+    "A teacher bought the house and kept the wheel in order because she liked its sound. On "
+    "summer evenings her pupils came to look at the gears, and she explained to them why wood "
+    "runs more quietly than iron, how a sluice saves water in a dry month, and what became of "
+    "the people who had carved their names in the beam above the door."
+)
+ASKED = "Tell me the story of a water mill, and how it worked, in a few paragraphs please."
+
+
+class Due(NamedTuple):
+    """When a stream's next word is due, and which stream it is."""
+
+    at: float
+    number: int
+
+
+class Load:
+    """One process's streams, and how late their verdicts came."""
+
+    def __init__(self, streams: int, rate: float, seed: int) -> None:
+        self.judged = rail()
+        self.send = engine()
+        self.rng = random.Random(seed)
+        self.gap = 1.0 / rate
+        self.words = [f" {word}" for word in TEXT.split()]
+        self.states: list[Any] = [None] * streams
+        self.left = [0] * streams
+        self.places = [0] * streams
+        for number in range(streams):
+            self.begin(number)
+            # At first they are anywhere in their answers, as later.
+            self.left[number] = self.rng.randrange(1, self.left[number] + 1)
+        self.late: list[float] = []
+        self.ended = 0
+
+    def begin(self, number: int) -> None:
+        from balustrade.core.content import Content
+
+        self.states[number] = self.judged.start(Content.of(f"{ASKED} ({self.rng.random()})"))
+        self.left[number] = self.rng.randrange(400, 1_200)
+        self.places[number] = self.rng.randrange(len(self.words))
+
+    def step(self, due: list[Due]) -> None:
+        """Judge the next word of each stream."""
+        from balustrade.flow.run import run
+
+        numbers = [each.number for each in due]
+        chunks = [self.words[self.places[number]] for number in numbers]
+        stepped = run(self.judged.step([self.states[n] for n in numbers], chunks), self.send)
+        done = time.perf_counter()
+        for each, (state, piece) in zip(due, stepped, strict=True):
+            assert not piece.cut
+            number = each.number
+            self.states[number] = state
+            self.places[number] = (self.places[number] + 1) % len(self.words)
+            self.left[number] -= 1
+            self.late.append(done - each.at)
+        over = [number for number in numbers if not self.left[number]]
+        if over:
+            run(self.judged.finish([self.states[number] for number in over]), self.send)
+            self.ended += len(over)
+            for number in over:
+                self.begin(number)
+
+    def run(self, seconds: float, every: float) -> dict[str, Any]:
+        """Keep time for some seconds; return what was measured."""
+        now = time.perf_counter()
+        queue = [Due(now + self.rng.random(), number) for number in range(len(self.states))]
+        heapq.heapify(queue)
+        begin, end = now + WARM, now + WARM + seconds
+        look, memory = begin, []
+        is_counting, cpu = False, 0.0
+        while now < end:
+            if not is_counting and now >= begin:
+                is_counting, cpu, self.ended = True, time.process_time(), 0
+                self.late.clear()
+            if now >= look:
+                memory.append(resident())
+                look += every
+            due: list[Due] = []
+            while queue and queue[0].at <= now and len(due) < MOST:
+                due.append(heapq.heappop(queue))
+            if due:
+                self.step(due)
+                for each in due:
+                    heapq.heappush(queue, Due(each.at + self.gap, each.number))
+            else:
+                time.sleep(max(0.0, min(queue[0].at - now, 0.001)))
+            now = time.perf_counter()
+        used = time.process_time() - cpu
+        return {"late": histogram(self.late), "cpu": used / seconds, "ended": self.ended,
+                "memory": [*memory, resident()]}  # fmt: skip
+
+
+def histogram(times: list[float]) -> dict[int, int]:
+    """Count times by the millisecond, so that processes can be put together."""
+    counts: dict[int, int] = {}
+    for each in times:
+        place = int(each * 1_000)
+        counts[place] = counts.get(place, 0) + 1
+    return counts
+
+
+def rail(threshold: float = 0.99) -> Any:
+    from balustrade.core.content import Stage
+    from balustrade.core.taxonomy import RESPONSE_HARM
+    from balustrade.guards.scm import Scm
+    from balustrade.policy.model import Policy, Rule
+    from balustrade.rails.rail import Rail
+    from balustrade.rails.stream import Stream
+
+    rule = Rule("early", RESPONSE_HARM, guard="scm", action="flag", threshold=threshold)
+    return Stream(Rail((Scm(),), Policy("p", (rule,)), Stage.OUTPUT))
+
+
+def engine() -> Any:
+    from balustrade.backends.recurrent import Recurrent
+    from balustrade.backends.route import Route
+
+    backend = Recurrent()
+    backend.load()
+    return Route({"monitor": lambda: backend}).send
+
+
+def tidy() -> None:
+    """Set the collector of cycles as the server does."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
+def resident() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def cost(batch: int, since: int = 0, rounds: int = 300, *, whole: bool = False) -> float:
+    """Return the microseconds of CPU that a token costs in a batch, from its n-th word on.
+
+    Args:
+        batch: Streams in a step.
+        since: Words each has had before.
+        rounds: Steps that are measured.
+        whole: Whether the rail's `Stream` is measured, or the model alone.
+    """
+    from balustrade.core.call import Advance, Onward
+    from balustrade.core.content import Content
+    from balustrade.flow.run import run
+
+    send, judged = engine(), rail()
+    words = [f" {word}" for word in TEXT.split()]
+    states: list[Any] = [ASKED] * batch
+    if whole:
+        states = [judged.start(Content.of(ASKED))] * batch
+
+    def step(number: int) -> None:
+        nonlocal states
+        chunks = [words[(number + slot) % len(words)] for slot in range(batch)]
+        if whole:
+            states = [state for state, _ in run(judged.step(states, chunks), send)]
+            return
+        [reply] = send((Advance("monitor", tuple(states), tuple(chunks)),))
+        assert isinstance(reply, Onward)
+        states = [text.state for text in reply.texts]
+
+    for number in range(since + 20):
+        step(number)
+    started = time.process_time()
+    for number in range(rounds):
+        step(number)
+    return (time.process_time() - started) / rounds / batch * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=STREAMS, help="of all processes together")
+    parser.add_argument("--rate", type=float, default=RATE, help="tokens a second of each")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--every", type=float, default=0.0, help="seconds between looks at memory")
+    parser.add_argument("--worker", type=int, default=-1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker >= 0:
+        load = Load(options.streams, options.rate, options.worker)
+        tidy()
+        print(json.dumps(load.run(options.seconds, options.every or options.seconds)))
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    print(f"Python {platform.python_version()}, {cpu()}, {len(cores)} cores\n")
+    steps()
+    print()
+    load_test(options, cores)
+
+
+def steps() -> None:
+    """Print what a step costs on one core, in a process of its own."""
+    row("a step, one core, one word a token", "model", "rail")
+    row("---", "---", "---")
+    for label, asked in (
+        ("batch of 64, µs a token", [{"batch": 64}]),
+        ("one stream, µs a token", [{"batch": 1, "rounds": 2_000}]),
+        ("one stream, at token 40", [{"batch": 1, "since": 40, "rounds": 2_000}]),
+        ("… at token 4,000", [{"batch": 1, "since": 4_000, "rounds": 2_000}]),
+    ):
+        [fields] = asked
+        found = [measured({**fields, "whole": whole}) for whole in (False, True)]
+        row(label, *(f"{each:.1f}" for each in found))
+
+
+def measured(fields: dict[str, Any]) -> float:
+    """Return the median of five measurements in a fresh process."""
+    code = (
+        "import statistics, streams; streams.tidy(); "
+        f"print(statistics.median(streams.cost(**{fields!r}) for _ in range(5)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**single(), "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+def load_test(options: argparse.Namespace, cores: list[int]) -> None:
+    """Run the load in processes of its own, each on a core, and print what they say."""
+    count = options.processes
+    workers = [
+        subprocess.Popen(
+            [
+                *("taskset", "-c", str(cores[number % len(cores)]), sys.executable, __file__),
+                *("--worker", str(number), "--rate", str(options.rate)),
+                *("--streams", str(options.streams // count + (number < options.streams % count))),
+                *("--seconds", str(options.seconds), "--every", str(options.every)),
+            ],
+            env=single(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    said = [worker.communicate()[0] for worker in workers]
+    found = [json.loads(text) for text in said]
+    counts: dict[int, int] = {}
+    for place, times in chain.from_iterable(each["late"].items() for each in found):
+        counts[int(place)] = counts.get(int(place), 0) + times
+    total = sum(counts.values())
+    late = sum(times for place, times in counts.items() if place >= LATE * 1_000)
+    row(f"{options.streams:,} streams at {options.rate:g} tokens/s, {count} processes", "")
+    row("---", "---")
+    row("words judged", f"{total:,} ({total / options.seconds:,.0f}/s)")
+    row("later than 100 ms", f"{late:,} ({late / max(1, total):.4%})")
+    row("lateness p50 / p99 / most, ms", " / ".join(str(share(counts, p)) for p in (0.5, 0.99, 1)))
+    row("CPU of each core", ", ".join(f"{each['cpu']:.0%}" for each in found))
+    row("answers that ended meanwhile", f"{sum(each['ended'] for each in found):,}")
+    for number, each in enumerate(found):
+        row(f"memory of process {number}, MB", ", ".join(f"{mb:.0f}" for mb in each["memory"]))
+
+
+def share(counts: dict[int, int], part: float) -> int:
+    """Return the millisecond, rounded up, below which a part of all times lies."""
+    wanted, seen = part * sum(counts.values()), 0
+    for place in sorted(counts):
+        seen += counts[place]
+        if seen >= wanted:
+            return place + 1
+    return 0
+
+
+def single() -> dict[str, str]:
+    """Return an environment in which NumPy keeps to one thread."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def row(*cells: object) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
