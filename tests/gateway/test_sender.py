@@ -1,4 +1,4 @@
-"""What is asked of models while streams come in: together, on the loop where it is short, in time."""
+"""What is asked of models while streams come in: together, in time, on the loop where short."""
 
 from __future__ import annotations
 

@@ -150,9 +150,11 @@ def one_pool(corpus: Corpus, tokenizer: Tokenizer, model: Encoder, config: Confi
     rng = Random()
     say = Augment(lexicon(corpus.pairs), rng)
     model.is_coarse = True
-    step_by = optimiser(model, config.rate, config.heads_rate)
+    step_by = optimiser(model, config.rate, config.heads_rate, config.pieces_rate)
     draw = np.random.default_rng((config.seed, 0))
     rng.seed(f"{config.seed}-0")
+    model.drop = config.drop
+    torch.manual_seed(config.seed)
     some = [rows[n] for n in draw.choice(len(rows), encoder.POOL, p=chance)]
     ready = list(batches(*teaching.read(tokenizer, some, say, rng), encoder.BATCH))
     rng.shuffle(ready)
@@ -198,7 +200,8 @@ def test_a_stopped_run_of_the_whole_recipe_goes_on_to_the_same_model(finished: R
     for name in ("tokenizer.json", "first.npy", "aligned.safetensors"):
         (work / name).write_bytes((finished.root / "work" / name).read_bytes())
     _, _, model = begun(finished)
-    step_by = optimiser(model, finished.config.rate, finished.config.heads_rate)
+    own = finished.config
+    step_by = optimiser(model, own.rate, own.heads_rate, own.pieces_rate)
     torch.save((model.state_dict(), step_by.state_dict(), 0, 0, 0.0), work / "teaching.pt")
     out = finished.root / "stopped out"
     encoder.main(msgspec.structs.replace(finished.config, work=str(work), out=str(out)))
@@ -211,7 +214,7 @@ def test_a_stopped_run_of_the_whole_recipe_goes_on_to_the_same_model(finished: R
 def test_a_checkpoint_that_is_past_the_end_is_the_result(finished: Run, tmp_path: Path) -> None:
     corpus, tokenizer, model = begun(finished)
     config = msgspec.structs.replace(finished.config, work=str(tmp_path), tokens=5)
-    step_by = optimiser(model, config.rate, config.heads_rate)
+    step_by = optimiser(model, config.rate, config.heads_rate, config.pieces_rate)
     model.whole.bias.data.fill_(7.0)
     torch.save((model.state_dict(), step_by.state_dict(), 5, 1, 0.0), tmp_path / "teaching.pt")
     encoder.teach(begun(finished)[2], tokenizer, corpus, config)

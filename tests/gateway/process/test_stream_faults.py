@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]  # has no types here
 import pytest
 
 PATH = "/v1/chat/completions"
