@@ -9,6 +9,7 @@ What it answers depends on the model's name alone, so the same request always ha
     words-N         N words (64 if plain "words"), at once
     slow-N          N words, 10 ms apart
     leak-A-B        A words, a card number, B more words, 10 ms apart
+    turn-N          N words, then turns on its reader and threatens them, 10 ms apart
     tool            calls the function that the request names first
     guard           names a route, as a guard of PrimeGuard does: `direct_violation` if the request
                     has the word "neighbour", `potential_violation` if "lock", else no risk
@@ -64,6 +65,10 @@ VOCABULARY = [
     "town",
 ]
 CARD = "4111 1111 1111 1111"
+THREAT = (
+    "You are a worthless idiot, and I will come to your house tonight and beat you until you stop "
+    "breathing, because stupid people like you deserve to suffer and die."
+)
 PAUSE = 0.010
 BROKEN = {
     "garbage": b"data: {this is no JSON\n\n",
@@ -159,12 +164,13 @@ async def script(name: str, asked: Message, *, pace: bool = True) -> AsyncIterat
         told = any("held back" in str(m.get("content")) for m in asked.get("messages", ()))
         yield "The moon pulls the sea." if told else "The moon does, you fool."
         return
-    slow = pace and kind in {"slow", "leak"}
+    slow = pace and kind in {"slow", "leak", "turn"}
     if kind == "leak":
         before, after = counts
         chosen = [*words[:before], *CARD.split(), *words[before : before + after]]
     else:
         chosen = words[: counts[0] if counts else 64]
+        chosen += THREAT.split() if kind == "turn" else []
     for number, word in enumerate(chosen):
         if slow:
             await asyncio.sleep(PAUSE)

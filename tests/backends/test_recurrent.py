@@ -18,8 +18,10 @@ from msgspec import json
 from msgspec.structs import replace
 from safetensors.numpy import save
 
+from balustrade.backends import cell
 from balustrade.backends import recurrent as module
-from balustrade.backends.recurrent import REQUEST, Marks, Recurrent, State, asked, unpack
+from balustrade.backends.cell import unpack
+from balustrade.backends.recurrent import REQUEST, Marks, Recurrent, State, asked
 from balustrade.core.call import Advance, Advanced, Classify, Failed, Onward, Reply
 from balustrade.core.errors import BackendError
 from balustrade.core.taxonomy import RESPONSE_HARM
@@ -211,6 +213,18 @@ def test_long_texts_are_read_block_by_block(engine: Recurrent, monkeypatch: Any)
     assert engine.read(["q"], [text]) == whole
 
 
+def test_what_is_kept_of_pieces_is_what_they_say(
+    folder: Path, engine: Recurrent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("one", "two", "three", "four", "five", "one", "six", "seven", "two", "eight", "nine")
+    words = [f"{name} " for name in names]
+    expected = read(engine, "q", words)
+    monkeypatch.setattr(cell, "KEPT", 8)
+    forgetful = Recurrent("monitor", folder)
+    assert read(forgetful, "q", words) == expected
+    assert forgetful._given._used <= 8
+
+
 def answer(engine: Recurrent, call: Any) -> Reply:
     [reply] = engine.send((call,))
     return reply
@@ -240,6 +254,26 @@ def test_what_cannot_be_answered_is_a_failure(engine: Recurrent) -> None:
 def test_damaged_weights_are_refused(data: bytes) -> None:
     with pytest.raises(BackendError, match="not a safetensors file with a monitor"):
         unpack(data)
+
+
+@pytest.mark.parametrize("spread", [0.001, 0.1, 3.0])
+def test_sums_over_states_are_whole_in_float32(spread: float) -> None:
+    arrays, _ = packed(taught())
+    rng = np.random.default_rng(0)
+    arrays["outer"] = rng.normal(0.0, spread, (STATES, 3 * STATES)).astype(np.float32)
+    outer = unpack(save(arrays)).outer
+    states = np.rint(rng.uniform(-1, 1, (300, STATES)) * 1024) / 1024
+    states[0], states[1] = 1.0, np.sign(outer[:, 0])
+    exact = states @ outer.astype(np.float64)
+    assert (states.astype(np.float32) @ outer == exact).all()
+    assert np.abs(outer - arrays["outer"]).max() <= max(2**-10, spread / 50)
+
+
+def test_a_weight_that_is_no_number_is_refused() -> None:
+    arrays, _ = packed(taught())
+    arrays["outer"][0, 0] = np.nan
+    with pytest.raises(BackendError, match="a weight is no number"):
+        unpack(save(arrays))
 
 
 def test_matrices_that_do_not_fit_are_refused() -> None:

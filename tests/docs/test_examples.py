@@ -184,6 +184,23 @@ def test_an_example_without_a_server_runs(example: str, tmp_path: Path) -> None:
     assert done.stdout
 
 
+def test_the_example_of_an_early_stop_prints_what_left_and_why_it_ended(servers: Servers) -> None:
+    page = ROOT / "docs" / "guides" / "streaming.md"
+    [policy] = [block.body for block in blocks(page) if block.title == "early.toml"]
+    (servers.folder / "early.toml").write_text(policy)
+    servers.start("python examples/upstream.py --port 9000")
+    servers.start(
+        "BALUSTRADE_UPSTREAM=http://127.0.0.1:9000/v1 balustrade serve --policy early.toml"
+    )
+    url = servers.here("http://127.0.0.1:8080/v1")
+    done = servers.run([sys.executable, str(ROOT / "examples" / "stop_early.py"), "--url", url])
+    assert done.returncode == 0, done.stderr
+    said, why = done.stdout.splitlines()
+    assert said.startswith("the river runs past")
+    # Which words the shipped monitor stops at is its weights' matter.
+    assert why in {"(stop: allow)", "(content_filter: block early-stop)"}
+
+
 def test_the_example_of_a_client_is_guarded_by_the_gateway(servers: Servers) -> None:
     servers.start("python examples/upstream.py --port 9000")
     servers.start("BALUSTRADE_UPSTREAM=http://127.0.0.1:9000/v1 balustrade serve")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
 
 from balustrade.backends.recurrent import Recurrent
 from balustrade.backends.route import Route
 from balustrade.core.call import Advance, Advanced, Call, Failed, Heard, Onward, Reply
 from balustrade.gateway.sender import SHORT, Sender
+from balustrade.gateway.settings import AuditSpec, Settings
+from balustrade.gateway.state import State
 
 
 class Reader:
@@ -88,3 +93,36 @@ def test_a_monitor_of_ones_own_is_given_its_time() -> None:
 
 async def _one(sender: Sender, call: Call) -> Sequence[Reply]:
     return await sender((call,))
+
+
+POLICY = """
+name = "early"
+
+[[stage.output.guards]]
+use = "scm"
+model = "absent"
+hits = 2
+words = 8
+whole = false
+
+[[stage.output.rules]]
+name = "early-stop"
+category = "response-harm"
+"""
+
+
+def test_a_stream_guard_that_cannot_judge_is_told_when_the_server_starts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "early.toml").write_text(POLICY)
+    audit = AuditSpec(path=str(tmp_path / "log.db"))
+    state = State(Settings(policy=str(tmp_path / "early.toml"), audit=audit, reload=0))
+
+    async def start() -> None:
+        await state.warm()
+        await state.close()
+
+    asyncio.run(start())
+
+    [told] = [record.message for record in caplog.records if "cannot judge" in record.message]
+    assert told.startswith("policy 'early': guard 'scm' cannot judge: no backend answers for")

@@ -62,15 +62,24 @@ class Pieces:
         self._unknown = min(self._scores) - UNKNOWN
         self._apart = _Apart()
         self._known: dict[str, Sequence[int]] = {}
+        self._whole: dict[str, Sequence[int]] = {}
+        """The same for short texts as they are written: the words of a stream."""
 
     def numbers(self, text: str) -> list[int]:
         """Return the numbers of a text's pieces, without marks."""
+        known = self._whole.get(text)
+        if known is not None:
+            return [*known]
         # Lower case of single characters: at the end of a word `lower` makes another sigma.
         plain = unicodedata.normalize("NFKC", text).replace("Σ", "σ").lower()
         found: list[int] = []
         for word in plain.translate(self._apart).split(" "):
             if word:
                 found += self._known.get(word) or self._learnt(word)
+        if len(text) <= SHORT:
+            if len(self._whole) >= REMEMBERED:
+                self._whole.clear()
+            self._whole[text] = (*found,)
         return found
 
     def _learnt(self, word: str) -> Sequence[int]:

@@ -5,37 +5,30 @@ word and at the ten-thousandth, a state is a value like any other, and streams o
 through one product of matrices. The cell is a gated recurrent unit (Cho et al. 2014, arXiv
 1406.1078; the reset gate after the product, as in cuDNN). NumPy alone.
 
-Sums come out the same in any order, so that no verdict hangs on who shares the batch: pieces are
-small integers, states are rounded to steps of 1/1024 and weights to steps of 2**-20, and float64
-holds every sum of such products whole.
+Sums come out the same in any order (`cell.py`), so no verdict hangs on who shares the batch.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 from collections.abc import Sequence, Sized
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from balustrade import shipped
+from balustrade.backends.cell import STEPS, Given, Singles, Weights, cell, unpack
 from balustrade.backends.pieces import Pieces
 from balustrade.core.call import Advance, Advanced, Call, Failed, Heard, Onward, Reply
 from balustrade.core.errors import BackendError, BalustradeError
 from balustrade.text.growing import Word, last, whole
 from balustrade.text.normalise import normalise
-
-Floats = NDArray[np.float64]
-
-STEPS = 1024
-"""Steps from 0 to 1 that a number of a state is rounded to."""
 
 ON_LOOP = 4_000
 """Characters that may be read on the event loop: a few milliseconds' work where texts share it."""
@@ -56,23 +49,6 @@ class State(Struct, frozen=True):
     """What was given and is no whole word yet."""
     start: int = 0
     """Where `open` begins in the answer."""
-
-
-class Weights(NamedTuple):
-    """The network. All matrices have the three gates side by side: reset, update, new."""
-
-    pieces: NDArray[np.int8]
-    """A row for each piece, shape (pieces, width)."""
-    scales: Floats
-    """What one unit of a row is worth, shape (pieces, 1)."""
-    inner: Floats
-    """From a piece to the gates, shape (width, 3 * states)."""
-    inner_bias: Floats
-    outer: Floats
-    """From the state to the gates, shape (states, 3 * states)."""
-    outer_bias: Floats
-    head: Floats
-    """From the state to the logit of harm, shape (states,)."""
 
 
 class Recurrent:
@@ -154,7 +130,7 @@ class Recurrent:
         order = sorted(range(len(numbers)), key=lambda slot: -len(numbers[slot]))
         for first in range(0, len(order), TOGETHER):
             some = order[first : first + TOGETHER]
-            h: Floats = memories[some] / STEPS
+            h: Singles = memories[some].astype(np.float32) / np.float32(STEPS)
             for start in range(0, len(numbers[some[0]]), BLOCK):
                 parts = [numbers[slot][start : start + BLOCK] for slot in some]
                 for slot, part, logits in zip(some, parts, self._block(h, parts), strict=True):
@@ -162,7 +138,7 @@ class Recurrent:
             memories[some] = h * STEPS
         return trails
 
-    def _block(self, h: Floats, parts: Sequence[Sequence[int]]) -> list[list[float]]:
+    def _block(self, h: Singles, parts: Sequence[Sequence[int]]) -> list[list[float]]:
         """Move states on by some pieces each, in place; the longest part comes first.
 
         Returns logits after each piece; behind the end of a part they mean nothing.
@@ -170,17 +146,15 @@ class Recurrent:
         weights = self._weights
         live = [len(part) for part in parts]
         flat = np.fromiter(chain.from_iterable(parts), np.int64, sum(live))
-        given = weights.pieces[flat].astype(np.float64) @ weights.inner
-        given *= weights.scales[flat]
-        given += weights.inner_bias
+        given = self._given.of(flat)
         starts = np.cumsum([0, *live[:-1]])
         logits = np.zeros((live[0], len(parts)))
         for step in range(live[0]):
             while live[-1] <= step:
                 live.pop()
             count = len(live)
-            h[:count] = new = _cell(weights, given[starts[:count] + step], h[:count])
-            logits[step, :count] = new @ weights.head
+            h[:count] = cell(weights, given[starts[:count] + step], h[:count])
+            logits[step, :count] = h[:count].astype(np.float64) @ weights.head
         columns: list[list[float]] = logits.T.tolist()
         return columns
 
@@ -228,8 +202,12 @@ class Recurrent:
     def _weights(self) -> Weights:
         return unpack(shipped.weights(self._name, self._folder))
 
+    @cached_property
+    def _given(self) -> Given:
+        return Given(self._weights)
 
-TOGETHER = 64
+
+TOGETHER = 128
 """Texts that are read on in one product of matrices."""
 
 BLOCK = 256
@@ -237,9 +215,6 @@ BLOCK = 256
 
 DECIMALS = 4
 """Of a score."""
-
-FINE = 2.0**20
-"""Steps from 0 to 1 that a weight is rounded to."""
 
 
 class Marks(NamedTuple):
@@ -254,65 +229,6 @@ def asked(pieces: Pieces, request: str, marks: Marks) -> list[int]:
     if len(request) > 2 * REQUEST:
         request = f"{request[:REQUEST]} … {request[-REQUEST:]}"
     return [marks.begin, *pieces.numbers(normalise(request).text), marks.end]
-
-
-def unpack(data: bytes) -> Weights:
-    """Read the network from the bytes of a safetensors file.
-
-    Raises:
-        BackendError: The bytes are not such a file, or the shapes do not fit together.
-    """
-    try:
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        found = Weights(
-            *(_tensor(name, header[name], data[8 + size :]) for name in Weights._fields)
-        )
-        width, states = found.pieces.shape[1], len(found.head)
-        fits = (
-            found.inner.shape == (width, 3 * states)
-            and found.outer.shape == (states, 3 * states)
-            and found.inner_bias.shape == found.outer_bias.shape == (3 * states,)
-            and found.scales.shape == (len(found.pieces), 1)
-        )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise BackendError(f"not a safetensors file with a monitor: {error}") from error
-    if not fits:
-        raise BackendError("the matrices of the monitor do not fit together")
-    return found
-
-
-def _tensor(name: str, entry: dict[str, Any], data: bytes) -> Any:  # noqa: ANN401 - of two types
-    first, end = entry["data_offsets"]
-    kind = {"I8": np.int8, "F32": np.float32}[entry["dtype"]]
-    rows = np.frombuffer(data[first:end], kind).reshape(entry["shape"])
-    if name == "pieces":
-        return rows
-    exact = np.rint(rows.astype(np.float64) * FINE) / FINE
-    return exact[:, None] if name == "scales" else exact
-
-
-def _cell(weights: Weights, given: Floats, h: Floats) -> Floats:
-    """Return the states after one piece each; `given` is what the pieces say to the gates."""
-    width = h.shape[1]
-    kept: Floats = h @ weights.outer
-    kept += weights.outer_bias
-    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one fast function for all gates.
-    gates = kept[:, : 2 * width]
-    gates += given[:, : 2 * width]
-    gates *= 0.5
-    np.tanh(gates, out=gates)
-    gates *= 0.5
-    gates += 0.5
-    new = kept[:, 2 * width :]
-    new *= gates[:, :width]
-    new += given[:, 2 * width :]
-    np.tanh(new, out=new)
-    new += gates[:, width:] * (h - new)
-    new *= STEPS
-    np.rint(new, out=new)
-    new /= STEPS
-    return new
 
 
 def _taken(state: State, chunk: str, *, ends: bool) -> tuple[list[Word], str, int]:

@@ -198,11 +198,12 @@ class Scm(Spec, frozen=True):
 
     def _onward(self, state: Watched) -> tuple[Watched, Verdict]:
         """Judge words up to the first at which the score rises."""
-        rule, calm = self.rule, 0
+        calm = 0
         for number, word in enumerate(state.ahead, 1):
             if word.score < self.floor and not self.held_back:
                 calm += 1
                 continue
+            rule = self.rule
             state = self._counted(_passed(state, calm, self.leak), word, rule)
             calm = 0
             score = self._score(state, rule) if word.score >= self.floor else 0.0
@@ -211,7 +212,13 @@ class Scm(Spec, frozen=True):
                 state = _settled(state, state.ahead[number:], word)
                 return replace(state, best=score), Verdict(self.name, (finding,))
         if state.ahead:
-            state = _settled(_passed(state, calm, self.leak), (), state.ahead[-1])
+            state = replace(
+                state,
+                judged=max(state.ahead[-1].end, state.open),
+                ahead=(),
+                seen=state.seen + calm,
+                level=max(0.0, state.level - self.leak * calm),
+            )
         elif state.open > state.judged:
             state = replace(state, judged=state.open)
         return state, Verdict(self.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -70,6 +70,8 @@ class Stream:
             )
             for guard in far
         ] + [Post(monitor, not is_ours(monitor)) for monitor in monitors]
+        self._near_held = [post.monitor.held for post in self._near]
+        self._far_held = [post.monitor.held for post in self._far]
         self._rests = [
             post.monitor.rests if isinstance(post.monitor, Resting) else _goes_on
             for post in self._far
@@ -147,14 +149,14 @@ class Stream:
         for work in works:
             settled = work.size
             if self._near and not is_last:
-                settled -= max(_helds(self._near, work.near))
+                settled -= max(_helds(self._near_held, work.near))
             work.is_ending = is_last or 0 <= work.limit <= settled
             work.passed = settled if work.limit < 0 else min(settled, work.limit)
 
     def _go_far(self, works: Sequence[Work]) -> Flow[None]:
         """Give the other monitors what is settled, until none of them gets any further."""
         for work in works:
-            work.helds = _helds(self._far, work.far)
+            work.helds = _helds(self._far_held, work.far)
         going = [work for work in works if work.passed > work.fresh_from]
         chunks = [work.fresh for work in going]
         while going:
@@ -183,13 +185,11 @@ class Stream:
                 work.far[number] = self._taken(work, len(self._near) + number, answer)
 
     def _has_advanced(self, work: Work) -> bool:
-        before, work.helds = work.helds, _helds(self._far, work.far)
-        return any(
-            0 < now < then and not rests(state)
-            for rests, state, now, then in zip(
-                self._rests, work.far, work.helds, before, strict=True
-            )
-        )
+        before, work.helds = work.helds, _helds(self._far_held, work.far)
+        for rests, state, now, then in zip(self._rests, work.far, work.helds, before, strict=True):
+            if 0 < now < then and not rests(state):
+                return True
+        return False
 
     def _end_far(self, works: Sequence[Work]) -> Flow[None]:
         """Let the other monitors judge what they hold, for each stream that ends here."""
@@ -326,9 +326,6 @@ def _goes_on(_state: object) -> bool:
     return False
 
 
-def _helds(posts: Sequence[Post], states: Sequence[Any]) -> list[int]:
+def _helds(held: Sequence[Callable[[Any], int]], states: Sequence[Any]) -> list[int]:
     """Return how much each monitor holds; one that failed holds nothing."""
-    return [
-        0 if state is None else post.monitor.held(state)
-        for post, state in zip(posts, states, strict=True)
-    ]
+    return [0 if state is None else ask(state) for ask, state in zip(held, states, strict=True)]

@@ -1,0 +1,165 @@
+"""The monitor's network: its weights, and one step of it, whose sums no order of summing changes.
+
+Pieces are small integers, states are rounded to steps of 1/1024 and weights to steps of 2**-20, and
+float64 holds every sum of such products whole. The weights between states, where the time goes, are
+rounded to steps so large that float32 does (1/512, as shipped), which takes half as long.
+"""
+
+from __future__ import annotations
+
+import json
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balustrade.core.errors import BackendError
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+
+STEPS = 1024
+"""Steps from 0 to 1 that a number of a state is rounded to."""
+
+FINE = 2.0**20
+"""Steps from 0 to 1 that a weight is rounded to."""
+
+WHOLE = 2.0**24
+"""Up to here float32 holds every whole number."""
+
+KEPT = 8_192
+"""Pieces whose part in the gates is kept: 19 megabytes."""
+
+
+class Weights(NamedTuple):
+    """The network. All matrices have the three gates side by side: reset, update, new."""
+
+    pieces: NDArray[np.int8]
+    """A row for each piece, shape (pieces, width)."""
+    scales: Floats
+    """What one unit of a row is worth, shape (pieces, 1)."""
+    inner: Floats
+    """From a piece to the gates, shape (width, 3 * states)."""
+    inner_bias: Floats
+    outer: Singles
+    """From the state to the gates, shape (states, 3 * states)."""
+    outer_bias: Singles
+    head: Floats
+    """From the state to the logit of harm, shape (states,)."""
+
+
+class Given:
+    """What pieces say to the gates; kept for the last few thousand, as few make up most text."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._table: Singles = np.empty((KEPT, len(weights.inner_bias)), np.float32)
+        self._places = np.full(len(weights.pieces), -1, np.int32)
+        self._used = 0
+        self._lock = Lock()
+
+    def of(self, numbers: NDArray[np.int64]) -> Singles:
+        """Return a row for each piece."""
+        if len(numbers) > KEPT // 4:
+            return self._computed(numbers)
+        # Threads share the table, and hold it for a millisecond or two at most.
+        with self._lock:
+            places = self._places[numbers]
+            if places.min(initial=0) < 0:
+                self._learn(numbers, places)
+                places = self._places[numbers]
+            found: Singles = self._table[places]
+            return found
+
+    def _learn(self, numbers: NDArray[np.int64], places: NDArray[np.int32]) -> None:
+        new = np.unique(numbers[places < 0])
+        if self._used + len(new) > KEPT:
+            self._places.fill(-1)
+            self._used, new = 0, np.unique(numbers)
+        end = self._used + len(new)
+        self._table[self._used : end] = self._computed(new)
+        self._places[new] = np.arange(self._used, end)
+        self._used = end
+
+    def _computed(self, numbers: NDArray[np.int64]) -> Singles:
+        weights = self._weights
+        said: Floats = weights.pieces[numbers].astype(np.float64) @ weights.inner
+        said *= weights.scales[numbers]
+        said += weights.inner_bias
+        return said.astype(np.float32)
+
+
+def unpack(data: bytes) -> Weights:
+    """Read the network from the bytes of a safetensors file.
+
+    Raises:
+        BackendError: The bytes are not such a file, or the shapes do not fit together.
+    """
+    try:
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + size])
+        found = Weights(
+            *(_tensor(name, header[name], data[8 + size :]) for name in Weights._fields)
+        )
+        width, states = found.pieces.shape[1], len(found.head)
+        fits = (
+            found.inner.shape == (width, 3 * states)
+            and found.outer.shape == (states, 3 * states)
+            and found.inner_bias.shape == found.outer_bias.shape == (3 * states,)
+            and found.scales.shape == (len(found.pieces), 1)
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise BackendError(f"not a safetensors file with a monitor: {error}") from error
+    if not fits:
+        raise BackendError("the matrices of the monitor do not fit together")
+    return found
+
+
+def _tensor(name: str, entry: dict[str, Any], data: bytes) -> Any:  # noqa: ANN401 - of two types
+    first, end = entry["data_offsets"]
+    kind = {"I8": np.int8, "F32": np.float32}[entry["dtype"]]
+    rows = np.frombuffer(data[first:end], kind).reshape(entry["shape"])
+    if name == "pieces":
+        return rows
+    if name == "outer":
+        return _single(rows)
+    exact = np.rint(rows.astype(np.float64) * FINE) / FINE
+    if name == "outer_bias":
+        return exact.astype(np.float32)
+    return exact[:, None] if name == "scales" else exact
+
+
+def _single(rows: Singles) -> Singles:
+    """Round weights so that float32 holds their sums with states, which are 1 at most, whole."""
+    if not np.isfinite(rows).all():
+        raise ValueError("a weight is no number")
+    steps = FINE
+    while True:
+        exact: Singles = np.rint(rows * steps) / np.float32(steps)
+        if np.abs(exact).sum(axis=0, dtype=np.float64).max() * steps * STEPS <= WHOLE:
+            return exact
+        steps /= 2
+
+
+def cell(weights: Weights, given: Singles, h: Singles) -> Singles:
+    """Return the states after one piece each; `given` is what the pieces say to the gates."""
+    width = h.shape[1]
+    kept: Singles = h @ weights.outer
+    kept += weights.outer_bias
+    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one fast function for all gates.
+    gates = kept[:, : 2 * width]
+    gates += given[:, : 2 * width]
+    gates *= 0.5
+    np.tanh(gates, out=gates)
+    gates *= 0.5
+    gates += 0.5
+    new = kept[:, 2 * width :]
+    new *= gates[:, :width]
+    new += given[:, 2 * width :]
+    np.tanh(new, out=new)
+    new += gates[:, width:] * (h - new)
+    new *= STEPS
+    np.rint(new, out=new)
+    new /= STEPS
+    return new
