@@ -17,9 +17,9 @@ import pytest
 from balustrade.backends.openai import OpenAI, Server
 from balustrade.core.call import Call, Chat, Failed, Reply, Spoken
 from balustrade.core.errors import BackendError, DataError
+from balustrade.evals.means import Mean
 from balustrade.evals.suites.tax import Options, Report, Run, run
 from balustrade.evals.tax.figures import SystemFigures
-from balustrade.evals.tax.means import Mean
 from balustrade.evals.tax.plot import tradeoff
 from balustrade.evals.tax.report import html, markdown, write
 from balustrade.evals.tax.rows import Row

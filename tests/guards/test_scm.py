@@ -22,7 +22,7 @@ from balustrade.guards.delay import Delay, Leaky, Stopping
 from balustrade.guards.delay import Window as Near
 from balustrade.guards.delay import run as stopped_by
 from balustrade.guards.scm import Scm
-from balustrade.text.growing import last, whole
+from balustrade.text.growing import every, whole
 
 ASKED = Content.of("Tell me.")
 THRESHOLDS = (0.5, 0.6, 0.8, 0.95)
@@ -36,9 +36,7 @@ def scripted(known: Sequence[float]) -> Send:
     def answer(state: Any, chunk: str, *, ends: bool) -> Advanced:
         start, open_, seen = (0, "", 0) if isinstance(state, str) else state
         text = open_ + chunk
-        words = whole(text)
-        if ends:
-            words += last(text, words[-1].end if words else 0)
+        words = every(text) if ends else whole(text)
         cut = words[-1].end if words else 0
         rest = text[cut:].lstrip()
         at = start + len(text) - len(rest)

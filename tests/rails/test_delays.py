@@ -23,7 +23,7 @@ from balustrade.policy.model import Policy, Rule
 from balustrade.rails.rail import Rail
 from balustrade.rails.release import arelease, release
 from balustrade.rails.stream import Stream
-from balustrade.text.growing import last, whole
+from balustrade.text.growing import every, whole
 
 SCORES = {"bad": 0.9, "worse": 0.95, "sly": 0.7}
 RULES = (Rule("early", RESPONSE_HARM, threshold=0.8, guard="scm"), Rule("word", "word"))
@@ -62,9 +62,7 @@ class Model:
     def _onward(self, state: Any, chunk: str, *, ends: bool) -> Advanced:
         name, start, rest = (state, 0, "") if isinstance(state, str) else state
         text = rest + chunk
-        words = whole(text)
-        if ends:
-            words += last(text, words[-1].end if words else 0)
+        words = every(text) if ends else whole(text)
         cut = words[-1].end if words else 0
         rest = text[cut:].lstrip()
         at = start + len(text) - len(rest)

@@ -23,6 +23,7 @@ from balustrade.models.scm import IGNORED
 from balustrade.shipped import HERE, Stop, describe
 from balustrade.train import monitor
 from balustrade.train.annotate import Answer
+from balustrade.train.calibration import RATES
 from balustrade.train.monitor import (
     Config,
     Pool,
@@ -203,7 +204,7 @@ def test_what_is_written_serves(tmp_path: Path) -> None:
     first = tmp_path.joinpath("monitor.safetensors").read_bytes()
     assert describe("monitor", tmp_path) == description
     assert description.stop in monitor.STOPS
-    limits = [description.heads[0].thresholds[f"{rate:g}"] for rate in monitor.RATES]
+    limits = [description.heads[0].thresholds[str(rate)] for rate in RATES]
     assert limits == sorted(limits, reverse=True)
     assert len(heard(Recurrent("monitor", tmp_path), [("Tea?", BAD)])[0]) == 12
     monitor.write(model, rows(), config, tmp_path)

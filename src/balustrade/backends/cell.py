@@ -7,13 +7,13 @@ rounded to steps so large that float32 does (1/512, as shipped), which takes hal
 
 from __future__ import annotations
 
-import json
 from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from balustrade.backends.tensors import Tensors
 from balustrade.core.errors import BackendError
 
 Floats = NDArray[np.float64]
@@ -97,11 +97,8 @@ def unpack(data: bytes) -> Weights:
         BackendError: The bytes are not such a file, or the shapes do not fit together.
     """
     try:
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        found = Weights(
-            *(_tensor(name, header[name], data[8 + size :]) for name in Weights._fields)
-        )
+        tensors = Tensors(data)
+        found = Weights(*(_exact(name, tensors[name]) for name in Weights._fields))
         width, states = found.pieces.shape[1], len(found.head)
         fits = (
             found.inner.shape == (width, 3 * states)
@@ -116,10 +113,8 @@ def unpack(data: bytes) -> Weights:
     return found
 
 
-def _tensor(name: str, entry: dict[str, Any], data: bytes) -> Any:  # noqa: ANN401 - of two types
-    first, end = entry["data_offsets"]
-    kind = {"I8": np.int8, "F32": np.float32}[entry["dtype"]]
-    rows = np.frombuffer(data[first:end], kind).reshape(entry["shape"])
+def _exact(name: str, rows: NDArray[Any]) -> Any:  # noqa: ANN401 - of several types
+    """Round what a file holds to the steps that its sums are whole in."""
     if name == "pieces":
         return rows
     if name == "outer":

@@ -27,7 +27,7 @@ from balustrade.backends.cell import STEPS, Given, Singles, Weights, cell, unpac
 from balustrade.backends.pieces import Pieces
 from balustrade.core.call import Advance, Advanced, Call, Failed, Heard, Onward, Reply
 from balustrade.core.errors import BackendError, BalustradeError
-from balustrade.text.growing import Word, last, whole
+from balustrade.text.growing import Word, every, whole
 from balustrade.text.normalise import normalise
 
 ON_LOOP = 4_000
@@ -234,9 +234,7 @@ def asked(pieces: Pieces, request: str, marks: Marks) -> list[int]:
 def _taken(state: State, chunk: str, *, ends: bool) -> tuple[list[Word], str, int]:
     """Return the words of what was open that are whole now, what stays open, and where it is."""
     text = state.open + chunk
-    words = whole(text)
-    if ends:
-        words += last(text, words[-1].end if words else 0)
+    words = every(text) if ends else whole(text)
     cut = words[-1].end if words else 0
     rest = text[cut:].lstrip()
     return words, rest, state.start + len(text) - len(rest)

@@ -27,7 +27,7 @@ from balustrade.backends.device import lock_of
 from balustrade.backends.tokens import Tokens
 from balustrade.core.call import Advance, Advanced, Failed, Heard, Onward, Reply
 from balustrade.core.errors import BackendError
-from balustrade.text.growing import Word, last, whole
+from balustrade.text.growing import Word, every, whole
 
 GAP = 16
 """Characters of a gap that are read, the last ones."""
@@ -172,9 +172,7 @@ class Cut(NamedTuple):
 def cut(rest: str, chunk: str, start: int = 0, *, ends: bool) -> Cut:
     """Cut what was given, of which `rest` begins at `start`, into words."""
     text = rest + chunk
-    words = whole(text)
-    if ends:
-        words += last(text, words[-1].end if words else 0)
+    words = every(text) if ends else whole(text)
     firsts = [0, *(word.end for word in words)]
     texts = [
         text[first : word.start][-GAP:] + word.text

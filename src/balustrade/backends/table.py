@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balustrade.backends.ngrams import GROUPS, KINDS, Segments, segments
+from balustrade.backends.tensors import Tensors
 from balustrade.core.errors import BackendError
 
 LANE = 256
@@ -87,12 +88,8 @@ def unpack(data: bytes) -> NDArray[np.int8]:
         BackendError: The bytes are not such a file, or the table is not int8 of 2**n rows.
     """
     try:
-        size = int.from_bytes(data[:8], "little")
-        entry = json.loads(data[8 : 8 + size])["table"]
-        first, last = entry["data_offsets"]
-        rows = np.frombuffer(data[8 + size + first : 8 + size + last], np.int8)
-        rows = rows.reshape(entry["shape"])
-        fits = entry["dtype"] == "I8" and rows.ndim == 2 and rows.shape[0].bit_count() == 1
+        rows: NDArray[np.int8] = Tensors(data)["table"]
+        fits = rows.dtype == np.int8 and rows.ndim == 2 and rows.shape[0].bit_count() == 1
     except (ValueError, KeyError, TypeError) as error:
         raise BackendError(f"not a safetensors file with a table: {error}") from error
     if not fits or rows[0].any():

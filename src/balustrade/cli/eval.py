@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -245,15 +245,7 @@ def run_stream(options: argparse.Namespace) -> int:
     ):
         done = stream.run(guard, full, sets, how)
     written = report.write(done, options.out) if options.out else []
-    if options.json:
-        print(msgspec.json.encode(done.report).decode())
-        return 0
-    screen = Screen()
-    for table in tables.tables(done.report):
-        _show(screen, table)
-    for path in written:
-        screen.line(f"wrote {path}")
-    return 0
+    return _told(options, done.report, tables.tables(done.report), written)
 
 
 def run_tax(options: argparse.Namespace) -> int:
@@ -284,15 +276,8 @@ def run_tax(options: argparse.Namespace) -> int:
     with closing(OpenAI(server)) as backend:
         done = tax.run(Path(options.policy).stem, setting, chosen, backend.asend, how)
     written = report.write(done, options.out) if options.out else []
-    if options.json:
-        print(msgspec.json.encode(done.report).decode())
-        return 0
-    screen = Screen()
-    for table in tables.tables(done.report):
-        _show(screen, table, whole=table.title == tables.KNOWS)
-    for path in written:
-        screen.line(f"wrote {path}")
-    return 0
+    shown = tables.tables(done.report)
+    return _told(options, done.report, shown, written, whole=tables.KNOWS)
 
 
 def _setting(options: argparse.Namespace) -> Any:  # noqa: ANN401 - its module is heavy
@@ -332,12 +317,33 @@ def run(options: argparse.Namespace) -> int:
             _progress(),
         )
     written = report.write(done, options.out) if options.out else []
+    shown = (tables.by_set(done), tables.by_question(done), tables.not_judged(done))
+    return _told(options, report.summary(done), shown, written)
+
+
+def _told(
+    options: argparse.Namespace,
+    report: msgspec.Struct,
+    tables: Iterable[Any],
+    written: Iterable[Path],
+    *,
+    whole: str = "",
+) -> int:
+    """Print what came of a suite: JSON if that is asked for, else tables and what was written.
+
+    Args:
+        options: What was typed.
+        report: What is printed as JSON.
+        tables: What is printed else.
+        written: The files that were written.
+        whole: The title of a table that is printed with its intervals.
+    """
     if options.json:
-        print(msgspec.json.encode(report.summary(done)).decode())
+        print(msgspec.json.encode(report).decode())
         return 0
     screen = Screen()
-    for table in (tables.by_set(done), tables.by_question(done), tables.not_judged(done)):
-        _show(screen, table)
+    for table in tables:
+        _show(screen, table, whole=table.title == whole)
     for path in written:
         screen.line(f"wrote {path}")
     return 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from balustrade.evals.html import html
 from balustrade.evals.markdown import markdown
 from balustrade.evals.suites.moderation import Report, SetReport
+from balustrade.evals.written import written
 
 
 class Times(Struct, frozen=True):
@@ -62,12 +62,4 @@ def _summarised(entry: SetReport) -> Line:
 
 def write(report: Report, folder: Path) -> list[Path]:
     """Write `report.json`, `report.md` and `report.html` into a folder; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "report.json": msgspec.json.format(msgspec.json.encode(report), indent=1).decode(),
-        "report.md": markdown(report),
-        "report.html": html(report),
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text + "\n", encoding="utf-8")
-    return [folder / name for name in texts]
+    return written(folder, report, markdown=markdown(report), html=html(report))

@@ -22,10 +22,10 @@ from balustrade.guards.classifier import (
     Classifier,
     Piece,
     Read,
-    described,
     graded_by,
     is_graded,
 )
+from balustrade.shipped import described
 from balustrade.text.views import disguise
 
 

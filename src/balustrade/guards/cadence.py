@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-Cadence = Literal["chunk", "word", "sentence"]
+from balustrade.text.growing import GAPLESS, LONGEST, SENTENCE_END
 
-LONGEST_WORD = 64
-"""Characters without a gap after which a word is taken to have ended."""
+Cadence = Literal["chunk", "word", "sentence"]
 
 LONGEST_SENTENCE = 400
 """Characters after which a sentence is judged at the next word's end, though it goes on."""
@@ -16,15 +15,11 @@ LONGEST_SENTENCE = 400
 LARGEST_STEP = 24
 """Words that a growing step between two judgements may reach."""
 
-# Scripts that write no gaps between words: each of their characters ends a word.
-_DENSE = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff01-\uff60"
-)
+# Of scripts without gaps, each character ends a word.
 _WORD = re.compile(
-    rf"[^\s{_DENSE}]{{{LONGEST_WORD}}}|[^\s{_DENSE}]{{1,{LONGEST_WORD - 1}}}+(?=[\s{_DENSE}])"
-    rf"|[{_DENSE}](?<!\s)"
+    rf"[^\s{GAPLESS}]{{{LONGEST}}}|[^\s{GAPLESS}]{{1,{LONGEST - 1}}}+(?=[\s{GAPLESS}])|[{GAPLESS}]"
 )
-_SENTENCE = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\u0964\u061f]['\"\u2019\u201d)\]\u300d]*\Z")
+_SENTENCE = re.compile(SENTENCE_END + r"\Z")
 
 
 class Place(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import cache
 from typing import NamedTuple
 
 from balustrade.core.call import LIGHT, Flow, Vectors, classify, compute
@@ -26,7 +25,7 @@ from balustrade.flow.gather import gather
 from balustrade.guards.formats.by_label import BY_LABEL
 from balustrade.guards.formats.form import Exchange, Scored
 from balustrade.guards.formats.recognise import HUB, format_of
-from balustrade.shipped import SHIPPED, Description, describe
+from balustrade.shipped import SHIPPED, described
 from balustrade.text.normalise import normalise
 from balustrade.text.views import View, disguise, views
 from balustrade.text.windows import windows
@@ -337,9 +336,3 @@ def _formed(form: Scored, piece: Piece, role: Role) -> Piece:
         return piece._replace(text=form.text(Exchange(piece.text)))
     exchange = Exchange(piece.context, piece.text)
     return piece._replace(text=form.text(exchange), context=piece.context if form.pairs else "")
-
-
-@cache
-def described(model: str) -> Description | None:
-    """Return what is shipped about a model, or None for a model that is not."""
-    return describe(model) if model in SHIPPED else None

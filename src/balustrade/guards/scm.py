@@ -9,7 +9,6 @@ stops the stream: with the threshold of the paper's rule both stop at the same w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -21,7 +20,7 @@ from balustrade.core.guard import Latency
 from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM
 from balustrade.core.verdict import Finding, Span, Verdict
-from balustrade.shipped import SHIPPED, Description, Stop, describe
+from balustrade.shipped import SHIPPED, Stop, described
 from balustrade.text.growing import LONGEST
 
 
@@ -282,9 +281,3 @@ def _passed(state: Watched, count: int, leak: float) -> Watched:
 def _settled(state: Watched, ahead: tuple[Heard, ...], last: Heard) -> Watched:
     """Return the state once a word was the last that was judged."""
     return replace(state, judged=last.end if ahead else max(last.end, state.open), ahead=ahead)
-
-
-@cache
-def described(model: str) -> Description | None:
-    """Return what is shipped about a model, or None for a model that is not."""
-    return describe(model) if model in SHIPPED else None

@@ -15,10 +15,11 @@ from balustrade.core.errors import BackendError, GuardError
 from balustrade.core.verdict import Finding, Span
 from balustrade.flow.gather import gather
 from balustrade.guards.attribute import Attribution, Weight, attribute
-from balustrade.guards.classifier import Classifier, described
+from balustrade.guards.classifier import Classifier
 from balustrade.guards.neighbours import Known, Near
 from balustrade.policy.model import Policy
 from balustrade.rails.rail import Rail
+from balustrade.shipped import described
 from balustrade.text.views import View, views
 from balustrade.text.windows import windows
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from balustrade.core.content import Role, Stage
 from balustrade.core.guard import Guard
-from balustrade.guards.classifier import HEADS, Classifier, described
+from balustrade.guards.classifier import HEADS, Classifier
 from balustrade.policy.model import ANY, Rule
 from balustrade.rails.build import Rails
 from balustrade.rails.rail import Rail
+from balustrade.shipped import described
 
 SPEAKERS = {
     Stage.INPUT: (Role.USER, Role.SYSTEM),

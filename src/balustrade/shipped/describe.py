@@ -140,6 +140,11 @@ def describe(name: str, folder: Path = HERE) -> Description:
     return _describe(name, folder)
 
 
+def described(model: str) -> Description | None:
+    """Return what is shipped about a model, or None for a model that is not."""
+    return describe(model) if model in SHIPPED else None
+
+
 def weights(name: str, folder: Path = HERE) -> bytes:
     """Return the bytes of a shipped model's weights.
 

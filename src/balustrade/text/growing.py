@@ -11,12 +11,17 @@ LONGEST = 64
 DENSE = 8
 """The same for scripts that write no gaps between words."""
 
-# Thai and its neighbours, Burmese, Khmer, kana, Han, and their wide signs.
-_DENSE = (
+GAPLESS = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff01-\uff60"
 )
+"""Those scripts, as a class of a pattern: Thai and its neighbours, Burmese, Khmer, kana, Han, and
+their wide signs."""
+
+SENTENCE_END = r"[.!?\u2026\u3002\uff01\uff1f\u0964\u061f]['\"\u2019\u201d)\]\u300d]*"
+"""What a sentence ends with, as a pattern: a stop of any script, and what closes behind it."""
+
 _WORD = re.compile(
-    rf"[^\s{_DENSE}]{{{LONGEST}}}|[^\s{_DENSE}]++(?=.)|[{_DENSE}]{{{DENSE}}}|[{_DENSE}]++(?=.)",
+    rf"[^\s{GAPLESS}]{{{LONGEST}}}|[^\s{GAPLESS}]++(?=.)|[{GAPLESS}]{{{DENSE}}}|[{GAPLESS}]++(?=.)",
     re.DOTALL,
 )
 _REST = re.compile(r"\S+")
@@ -37,6 +42,12 @@ def whole(text: str) -> list[Word]:
     Cut off behind any of them, and the rest has the same words as before.
     """
     return [Word(*match.span(), match[0]) for match in _WORD.finditer(text)]
+
+
+def every(text: str) -> list[Word]:
+    """Return the words of a text that ends here."""
+    words = whole(text)
+    return words + last(text, words[-1].end if words else 0)
 
 
 def last(text: str, start: int) -> list[Word]:

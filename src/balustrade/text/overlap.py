@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from balustrade.text.growing import SENTENCE_END
+
 _SPACE = re.compile(r"\s+")
-_STARTS = re.compile(
-    r"(?<=[.!?\u2026\u3002\uff01\uff1f\u0964\u061f])['\"\u2019\u201d)\]\u300d]*\s*"
-)
+_STARTS = re.compile(SENTENCE_END + r"\s*")
 SHORTEST = 12
 """Characters that a repeated end must have; a shorter one may be meant to be said again."""
 

@@ -21,24 +21,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from balustrade.backends.onnx import Onnx
 from balustrade.guards.delay import Window
 from balustrade.models import causal
 from balustrade.models.convolution import Convolution
 from balustrade.models.recurrent import Recurrent
 from balustrade.models.scm import Monitor
 from balustrade.train.arguments import parsed
-from balustrade.train.corpus import Sizes, late, load
 from balustrade.train.monitor import (
-    SILENT,
     Config,
     Reader,
+    answers_of,
     begin_vectors,
     choose_stop,
-    labelled,
     long_texts,
     made,
-    pool,
     taught_by,
 )
 from balustrade.train.scm import Lesson, teach, token_scores
@@ -64,11 +60,8 @@ BACKBONES: dict[str, tuple[Callable[[Tensor, int], nn.Module], bool]] = {
 
 def main(config: Config) -> None:
     """Teach and measure each."""
-    corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
-    rows = [row for row in (*corpus.rows, *late()) if row.source not in SILENT]
-    encoder, reader = Onnx("encoder", Path(config.out)), Reader(Path(config.out))
-    train = labelled(pool(rows, config, held=False), encoder, config)
-    held = labelled(pool(rows, config, held=True), encoder, config)
+    reader = Reader(Path(config.out))
+    train, held = answers_of(config)
     lessons = [reader.lesson(row) for row in (*train, *made(train, config))]
     answers = [row for row in held if row.prompt]
     harmless = [row for row in held if not row.is_harmful]

@@ -39,13 +39,15 @@ from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.data.fineharm import FineHarm
+from balustrade.evals.calibrate import threshold_at
 from balustrade.guards.delay import Window
 from balustrade.models import recurrent
 from balustrade.models.scm import BENIGN, IGNORED, Monitor
 from balustrade.shipped import Description, Head, Stop, describe
-from balustrade.text.growing import last, whole
+from balustrade.text.growing import every
 from balustrade.train.annotate import Annotator, Answer, sentences
 from balustrade.train.arguments import parsed
+from balustrade.train.calibration import RATES
 from balustrade.train.corpus import OWN, Sizes, is_held_out, late, load
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.projection import project, spans
@@ -54,7 +56,6 @@ from balustrade.train.stopping import outcome
 
 SHORT, LONG = 40, 1_500
 """Characters that a harmless text has to be shown as an answer, and that are read of an answer."""
-RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 class Config(Spec, frozen=True):
@@ -93,11 +94,7 @@ class Pool(NamedTuple):
 def main(config: Config) -> Description:
     """Label, teach, choose, write."""
     out = Path(config.out)
-    corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
-    rows = [row for row in (*corpus.rows, *late()) if row.source not in SILENT]
-    encoder = Onnx("encoder", out)
-    train = labelled(pool(rows, config, held=False), encoder, config)
-    held = labelled(pool(rows, config, held=True), encoder, config)
+    train, held = answers_of(config)
     print(f"{len(train)} answers to learn from, {len(held)} to choose by", flush=True)
     reader = Reader(out)
     model = begin(Path(config.work), config)
@@ -107,16 +104,22 @@ def main(config: Config) -> Description:
     return write(model, held, config, out)
 
 
+def answers_of(config: Config) -> tuple[list[FineHarm], list[FineHarm]]:
+    """Return labelled answers: those that teach, and those that were held out."""
+    corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
+    rows, encoder = [*corpus.rows, *late()], Onnx("encoder", Path(config.out))
+    train, held = (
+        labelled(pool(rows, config, held=is_held), encoder, config) for is_held in (False, True)
+    )
+    return train, held
+
+
 def taught_by(config: Config) -> Teaching:
     """Return how the network is taught."""
     return Teaching(
         rate=config.rate, epochs=config.epochs, batch=config.batch, pool=32, longest=640,
         seed=config.seed,
     )  # fmt: skip
-
-
-SILENT = frozenset({"UCI SMS Spam Collection"})
-"""Sources whose labels say nothing of harm."""
 
 
 def pool(rows: Sequence[Example], config: Config, *, held: bool) -> Pool:
@@ -201,8 +204,7 @@ class Reader:
         """Return a harmless answer after its request, as numbers."""
         pieces = asked(self._pieces, request, self._marks)
         labels = [IGNORED] * len(pieces)
-        words = whole(text)
-        for word in words + last(text, words[-1].end if words else 0):
+        for word in every(text):
             own = self._pieces.numbers(word.text)
             pieces += own
             labels += [BENIGN] * len(own)
@@ -212,8 +214,7 @@ class Reader:
         """Return an answer after its request, as numbers."""
         pieces = asked(self._pieces, row.prompt, self._marks)
         labels = [IGNORED] * len(pieces)
-        words = whole(row.response)
-        words += last(row.response, words[-1].end if words else 0)
+        words = every(row.response)
         marked = project(spans(row), [(word.start, word.end) for word in words])
         for word, label in zip(words, marked, strict=True):
             own = self._pieces.numbers(word.text)
@@ -296,8 +297,8 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
         streams = heard(engine, [(row.prompt, row.response) for row in answers])
         calm = heard(engine, long_texts(harmless, config))
     chosen = choose_stop(streams, harmful, calm, config.aim)
-    limits = {f"{rate:g}": chosen.limit(calm, rate) for rate in RATES}
-    head = replace(head, threshold=limits[f"{config.aim:g}"], thresholds=limits)
+    limits = {str(rate): chosen.limit(calm, rate) for rate in RATES}
+    head = replace(head, threshold=limits[str(config.aim)], thresholds=limits)
     description = replace(description, heads=(head,), stop=chosen.stop)
     write_json(out / "monitor.json", description)
     write_json(out / "monitor.manifest.json", manifest(config, Path(config.data)))
@@ -375,14 +376,11 @@ def highest(scores: NDArray[np.float64], stop: Stop) -> float:
 
 
 def limit(highs: Sequence[float], rate: float) -> float:
-    """Return the threshold that at most a share of them reaches, counting one more (conformal)."""
-    ranked = sorted(highs, reverse=True)
-    allowed = max(0, int(rate * (len(ranked) + 1)) - 1)
-    return round(min(1.0, ranked[allowed] + STEP), 4)
+    """Return the threshold that a further stream reaches with at most this probability.
 
-
-STEP = 1e-4
-"""The least difference of two scores."""
+    1 where there are too few to promise the rate.
+    """
+    return min(threshold_at(highs, rate), 1.0)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from balustrade.evals.bootstrap import at_threshold
+from balustrade.evals.means import Mean, mean
 from balustrade.evals.metrics import Counts
 from balustrade.evals.tax.gain import Gain, gain
-from balustrade.evals.tax.means import Mean, mean
 from balustrade.rails.prime.notes import Route
 
 ROUTES = list(Route)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from balustrade.core.content import Content, Role
 from balustrade.data.example import Kind
 from balustrade.evals.task import Task
-from balustrade.text.growing import last, whole
+from balustrade.text.growing import every
 
 
 class Answer(Struct, frozen=True, dict=True):
@@ -30,8 +30,7 @@ class Answer(Struct, frozen=True, dict=True):
 
         A word is what `balustrade.text.growing` says, so scripts without gaps have words too.
         """
-        words = whole(self.text)
-        words += last(self.text, words[-1].end if words else 0)
+        words = every(self.text)
         if not words:
             return ()
         places = [0, *(word.start for word in words[1:]), len(self.text)]

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from msgspec import Struct
 
+from balustrade.evals.means import Mean
 from balustrade.evals.metrics import Counts, counts
 from balustrade.evals.streams.answers import Answer
 from balustrade.evals.streams.onset import DECILES, decile
 from balustrade.evals.streams.resample import Resampling, macro_f1
 from balustrade.evals.streams.systems import FULL, LIVE, Judged
 from balustrade.evals.streams.watch import Outcome
-from balustrade.evals.tax.means import Mean
 
 
 class Seen(Struct, frozen=True):

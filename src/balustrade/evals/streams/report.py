@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from balustrade.evals import html as web
 from balustrade.evals import markdown as text
 from balustrade.evals.streams.plot import seen_plot
 from balustrade.evals.streams.systems import LIVE
 from balustrade.evals.streams.tables import tables
 from balustrade.evals.suites.stream import Report, Run
+from balustrade.evals.written import written
 
 
 def write(done: Run, folder: Path) -> list[Path]:
     """Write `report.json`, `.md`, `.html` and `outcomes.jsonl` into a folder; return the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    report = msgspec.json.format(msgspec.json.encode(done.report), indent=1)
-    contents = {
-        "report.json": report + b"\n",
-        "report.md": f"{markdown(done.report)}\n".encode(),
-        "report.html": f"{html(done.report)}\n".encode(),
-        "outcomes.jsonl": b"".join(msgspec.json.encode(line) + b"\n" for line in done.lines),
-    }
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
-    return [folder / name for name in contents]
+    report = done.report
+    return written(
+        folder,
+        report,
+        markdown=markdown(report),
+        html=html(report),
+        lines={"outcomes.jsonl": done.lines},
+    )
 
 
 def markdown(report: Report) -> str:

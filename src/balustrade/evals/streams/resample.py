@@ -9,7 +9,7 @@ from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from balustrade.evals.bootstrap import BLOCK, spread
-from balustrade.evals.tax.means import Mean, mean
+from balustrade.evals.means import Mean, mean
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

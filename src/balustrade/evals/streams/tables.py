@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from balustrade.evals.means import Mean
 from balustrade.evals.streams.figures import SystemFigures
 from balustrade.evals.streams.systems import LIVE, STREAM
 from balustrade.evals.suites.stream import Report, SetReport
 from balustrade.evals.tables import ABSENT, Table, share, with_interval
-from balustrade.evals.tax.means import Mean
 
 
 def tables(report: Report) -> list[Table]:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 import balustrade
 from balustrade.core.errors import DataError
+from balustrade.evals.means import Mean
 from balustrade.evals.streams.answers import AnswerSet
 from balustrade.evals.streams.figures import DecileFigures, SystemFigures, by_decile, measure
 from balustrade.evals.streams.heads import answer_head, stream_head
@@ -23,7 +24,6 @@ from balustrade.evals.streams.resample import Resampling
 from balustrade.evals.streams.systems import LIVE, STREAM, Judge, Judged, Systems
 from balustrade.evals.streams.watch import Outcome
 from balustrade.evals.subject import Subject
-from balustrade.evals.tax.means import Mean
 from balustrade.policy.document import Streaming
 
 ONSET = "onset"

@@ -8,9 +8,9 @@ import numpy as np
 from msgspec import Struct
 
 from balustrade.evals.latency import Latency
+from balustrade.evals.means import Floats, Mean, mean
 from balustrade.evals.tax.answers import Answer
 from balustrade.evals.tax.gain import Gain, gain
-from balustrade.evals.tax.means import Floats, Mean, mean
 from balustrade.evals.tax.opinion import MOST, Opinion
 from balustrade.evals.tax.rows import Row, pairs
 from balustrade.evals.tax.systems import PRIME, UNGUARDED

@@ -15,7 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from balustrade.evals.bootstrap import BLOCK, spread
-from balustrade.evals.tax.means import Floats, Mean
+from balustrade.evals.means import Floats, Mean
 from balustrade.evals.tax.systems import FIXED, PRIME
 from balustrade.rails.prime.notes import Route
 

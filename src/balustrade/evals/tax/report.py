@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from balustrade.evals import html as web
 from balustrade.evals import markdown as text
 from balustrade.evals.suites.tax import Report, Run
 from balustrade.evals.tax.plot import tradeoff
 from balustrade.evals.tax.tables import tables
+from balustrade.evals.written import written
 
 
 def write(done: Run, folder: Path) -> list[Path]:
     """Write `report.json`, `.md`, `.html` and `answers.jsonl` into a folder; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    answers = b"".join(msgspec.json.encode(answer) + b"\n" for answer in done.answers)
-    report = msgspec.json.format(msgspec.json.encode(done.report), indent=1)
-    contents = {
-        "report.json": report + b"\n",
-        "report.md": f"{markdown(done.report)}\n".encode(),
-        "report.html": f"{html(done.report)}\n".encode(),
-        "answers.jsonl": answers,
-    }
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
-    return [folder / name for name in contents]
+    report = done.report
+    return written(
+        folder,
+        report,
+        markdown=markdown(report),
+        html=html(report),
+        lines={"answers.jsonl": done.answers},
+    )
 
 
 def markdown(report: Report) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from balustrade.evals.means import Mean
 from balustrade.evals.suites.tax import Report
 from balustrade.evals.tables import ABSENT, Table, number, share
 from balustrade.evals.tax.figures import SystemFigures
-from balustrade.evals.tax.means import Mean
 from balustrade.evals.tax.systems import PRIME
 from balustrade.rails.prime.notes import Route
 
