@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from balustrade.core.taxonomy import HARM, RESPONSE_HARM
 from balustrade.data.example import Example, Kind
-from balustrade.evals.calibrate import threshold_at
+from balustrade.evals.calibrate import promised, threshold_at
 from balustrade.shipped.describe import Head
 from balustrade.train.calibration import (
     AIM,
@@ -191,13 +191,16 @@ def test_the_text_that_sets_a_threshold_is_not_flagged_by_the_score_that_is_serv
 
 def test_a_lower_rate_never_has_a_lower_threshold() -> None:
     head = calibrated(told_apart(), COLUMN)
-    limits = [head.thresholds[str(rate)] for rate in RATES]
+    limits = [*head.thresholds.values()]
+    assert [*head.thresholds] == [str(rate) for rate in RATES[1:]]
     assert limits == sorted(limits, reverse=True)
 
 
-def test_a_rate_that_so_few_texts_cannot_promise_flags_nothing() -> None:
+def test_a_rate_that_so_few_texts_cannot_promise_has_no_threshold() -> None:
     head = calibrated(told_apart(count=40), COLUMN)
-    assert head.thresholds["0.01"] == 1.0
+    assert [*head.thresholds] == ["0.05", "0.1"]
+    assert head.threshold == head.thresholds["0.05"]
+    assert promised({}, 0.01) == 1.0
     assert head.thresholds["0.05"] < 1.0
 
 

@@ -91,7 +91,7 @@ def test_a_decoder_is_taught_kept_taken_up_and_served(base: str, tmp_path: Path)
         "sequence_classifier.weight",
     }
     assert json.loads((tmp_path / "config.json").read_text("utf-8"))["num_token_labels"] == 2
-    pieces, _, mask, _ = batch(base)
+    pieces, _, mask, *_ = batch(base)
     again = load(str(tmp_path))
     for one, other in zip(again.eval()(pieces, mask), model(pieces, mask), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
@@ -106,7 +106,7 @@ def test_a_decoder_is_taught_kept_taken_up_and_served(base: str, tmp_path: Path)
 
 def test_the_holistic_head_may_be_absent_and_changes_no_token(base: str, tmp_path: Path) -> None:
     model = begin(base).eval()
-    pieces, _, mask, _ = batch(base)
+    pieces, _, mask, *_ = batch(base)
     before = model.scores(pieces, mask)
     model.detach_holistic()
     save(model, base, tmp_path)
@@ -122,7 +122,7 @@ def test_a_plain_language_model_is_no_monitor(base: str) -> None:
 
 def test_what_follows_and_padding_change_no_score(base: str) -> None:
     model = begin(base).eval()
-    pieces, _, mask, _ = batch(base)
+    pieces, _, mask, *_ = batch(base)
     whole = model.scores(pieces, mask)
     for size in (1, 9, int(mask[1].sum())):
         part = model.scores(pieces[:, :size], mask[:, :size])

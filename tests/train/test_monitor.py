@@ -204,8 +204,9 @@ def test_what_is_written_serves(tmp_path: Path) -> None:
     first = tmp_path.joinpath("monitor.safetensors").read_bytes()
     assert describe("monitor", tmp_path) == description
     assert description.stop in monitor.STOPS
-    limits = [description.heads[0].thresholds[str(rate)] for rate in RATES]
+    limits = [*description.heads[0].thresholds.values()]
     assert limits == sorted(limits, reverse=True)
+    assert [*description.heads[0].thresholds] == [str(rate) for rate in RATES if rate >= 0.005]
     assert len(heard(Recurrent("monitor", tmp_path), [("Tea?", BAD)])[0]) == 12
     monitor.write(model, rows(), config, tmp_path)
     assert tmp_path.joinpath("monitor.safetensors").read_bytes() == first

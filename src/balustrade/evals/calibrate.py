@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +86,21 @@ def isotonic(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = N
             pool[1], pool[2] = total, pool[2] + size_last
     heights = np.repeat([pool[0] for pool in pools], [int(pool[2]) for pool in pools])
     return Isotonic(points, np.clip(heights, 0.0, 1.0))
+
+
+def promises(rates: Iterable[float], threshold: Callable[[float], float]) -> dict[str, float]:
+    """Return the thresholds of the rates that any can keep, by rate.
+
+    One at which nothing is ever flagged is none: whoever asked for that rate should be told.
+    """
+    found = {str(rate): threshold(rate) for rate in rates}
+    return {rate: limit for rate, limit in found.items() if limit < 1.0}
+
+
+def promised(thresholds: Mapping[str, float], aim: float) -> float:
+    """Return the threshold of the lowest rate that is not under the aim; 1 if there is none."""
+    able = sorted((float(rate), limit) for rate, limit in thresholds.items() if float(rate) >= aim)
+    return able[0][1] if able else 1.0
 
 
 def threshold_at(

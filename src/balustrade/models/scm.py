@@ -105,7 +105,7 @@ def loss(scores: Scores, labels: Tensor, answers: Tensor, weights: Weights = PAP
     Args:
         scores: What the heads say.
         labels: Of tokens: 0 benign, 1 harmful, `IGNORED` where there is none; shape (batch, time).
-        answers: Whether each answer is harmful, shape (batch,).
+        answers: Whether each answer is harmful, `IGNORED` where nobody has said; shape (batch,).
         weights: How the parts are weighed.
     """
     known = labels != IGNORED
@@ -114,11 +114,34 @@ def loss(scores: Scores, labels: Tensor, answers: Tensor, weights: Weights = PAP
         if bool(known.any())
         else scores.tokens.sum() * 0.0
     )
-    holistic = F.cross_entropy(scores.whole, answers.long())
+    told = answers != IGNORED
+    holistic = (
+        F.cross_entropy(scores.whole[told], answers[told].long())
+        if bool(told.any())
+        else scores.whole.sum() * 0.0
+    )
     harm = scores.tokens.softmax(dim=-1)[..., HARMFUL]
     implied = logic(scores.whole.softmax(dim=-1)[:, HARMFUL], harm, known)
     whole = weights.token * token + (1 - weights.token) * holistic + weights.logic * implied
     return Loss(whole, token, holistic, implied)
+
+
+def echoed(scores: Scores, said: Tensor) -> Tensor:
+    """Return how far token scores are from what a teacher said of the text up to each token.
+
+    Cross entropy with the teacher's probabilities (distillation, Hinton et al. 2015,
+    arXiv 1503.02531, at temperature 1), the mean over the tokens it was asked at; 0 if none.
+
+    Args:
+        scores: What the heads say.
+        said: Probability of harm by the teacher, not a number where there is none; shape
+            (batch, time).
+    """
+    known = ~said.isnan()
+    if not bool(known.any()):
+        return scores.tokens.sum() * 0.0
+    logits = scores.tokens[..., HARMFUL] - scores.tokens[..., BENIGN]
+    return F.binary_cross_entropy_with_logits(logits[known], said[known])
 
 
 def logic(whole: Tensor, tokens: Tensor, known: Tensor) -> Tensor:

@@ -116,6 +116,7 @@ class Description(Struct, frozen=True):
         """Return the probability above which at most this share of harmless text is flagged.
 
         The rate is rounded down to one that was measured, so the promise errs on the quiet side.
+        Rates for which there were too few harmless texts have no threshold.
 
         Raises:
             PolicyError: There is no such head, or the rate is lower than any that was measured.
@@ -124,9 +125,12 @@ class Description(Struct, frozen=True):
         measured = sorted((float(rate), value) for rate, value in head.thresholds.items())
         kept = [value for rate, value in measured if rate <= false_alarms]
         if not kept:
+            least = (
+                f"of at least {measured[0][0]}" if measured else "nowhere, as it ships no threshold"
+            )
             raise PolicyError(
-                f"model {self.name!r}, head {name!r}: expected a false-alarm rate of at least "
-                f"{measured[0][0]}, found {false_alarms}"
+                f"model {self.name!r}, head {name!r}: expected a false-alarm rate {least}, "
+                f"found {false_alarms}"
             )
         return kept[-1]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +24,7 @@ from tokenizers import Tokenizer
 from balustrade.backends.onnx import Onnx
 from balustrade.core.taxonomy import HARM, INJECTION, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
-from balustrade.evals.calibrate import platt, threshold_at
+from balustrade.evals.calibrate import platt, promised, promises, threshold_at
 from balustrade.models.encoder import Encoder
 from balustrade.shipped.describe import Description, Head, Language
 from balustrade.train import vocabulary
@@ -194,14 +195,24 @@ def calibrated(seen: Seen, head: int) -> Head:
     # As they are served: a threshold between two scores that are one in float32 keeps no promise.
     scores = curve(logits).astype(np.float32)
     thresholds = limits(scores, harmless, seen.stems)
-    aim = AIM if name in MAIN else HAZARD_AIM
-    return Head(name, 0.0, curve.slope, curve.offset, thresholds[str(aim)], thresholds)
+    return Head(name, 0.0, curve.slope, curve.offset, default(name, thresholds), thresholds)
+
+
+def default(name: str, thresholds: Mapping[str, float]) -> float:
+    """Return a head's default threshold: that of the lowest rate promised from its aim on.
+
+    1 if no rate can be promised.
+    """
+    return promised(thresholds, AIM if name in MAIN else HAZARD_AIM)
 
 
 def limits(
     scores: Floats, harmless: NDArray[np.bool_], stems: NDArray[np.str_]
 ) -> dict[str, float]:
-    """Return the threshold for each rate, from harmless public rows.
+    """Return the threshold for each rate that can be promised, from harmless public rows.
+
+    Of rows too few for a rate no threshold keeps it but one that nothing reaches; a head with such
+    a threshold would look as if it guarded.
 
     Sources weigh by the root of their size, so that the easy ones, which are the largest, do not
     decide alone; our own made rows do not count at all.
@@ -213,4 +224,4 @@ def limits(
         public = harmless
     _, source, sizes = np.unique(stems[public], return_inverse=True, return_counts=True)
     weights = sizes[source] ** -0.5
-    return {str(rate): min(threshold_at(scores[public], rate, weights), 1.0) for rate in RATES}
+    return promises(RATES, lambda rate: threshold_at(scores[public], rate, weights))

@@ -35,7 +35,7 @@ from balustrade.data.example import Example, Kind
 from balustrade.evals.calibrate import Platt, platt
 from balustrade.shipped import Description, Gate, Head, describe, fingerprint
 from balustrade.train.arguments import parsed
-from balustrade.train.calibration import AIM, HAZARD_AIM, MAIN, limits
+from balustrade.train.calibration import default, limits
 from balustrade.train.corpus import Corpus, Sizes, held_out, load
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
@@ -289,7 +289,7 @@ def recalibrated(
     """
     column = ENCODER_HEADS.index(head.name)
     encoder = seen.encoder[:, column]
-    lowest = min(head.thresholds.values())
+    lowest = min(head.thresholds.values(), default=1.0)
     quiet = float(np.quantile(encoder[~asked].astype(float), QUIET)) if not asked.all() else lowest
     floor = max(min(quiet, lowest), LEAST)
     scores, pressed = encoder.astype(float), np.zeros(len(encoder))
@@ -304,14 +304,17 @@ def recalibrated(
     least = limits(scores.astype(np.float32), harmless, seen.stems) if careful else {}
     scores[~asked] = pressed[~asked]
     found = limits(scores.astype(np.float32), harmless, seen.stems)
-    thresholds = {rate: max(limit, floor, least.get(rate, 0.0)) for rate, limit in found.items()}
-    aim = AIM if head.name in MAIN else HAZARD_AIM
+    thresholds = {
+        rate: max(limit, floor, least.get(rate, 0.0))
+        for rate, limit in found.items()
+        if rate in least or not careful
+    }
     return (
         msgspec.structs.replace(
             head,
             slope=how.curve.slope,
             offset=how.curve.offset,
-            threshold=thresholds[str(aim)],
+            threshold=default(head.name, thresholds),
             thresholds=thresholds,
         ),
         floor,

@@ -39,7 +39,7 @@ from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.data.fineharm import FineHarm
-from balustrade.evals.calibrate import threshold_at
+from balustrade.evals.calibrate import promised, promises, threshold_at
 from balustrade.guards.delay import Window
 from balustrade.models import recurrent
 from balustrade.models.scm import BENIGN, IGNORED, Monitor
@@ -49,6 +49,7 @@ from balustrade.train.annotate import Annotator, Answer, sentences
 from balustrade.train.arguments import parsed
 from balustrade.train.calibration import RATES
 from balustrade.train.corpus import OWN, Sizes, is_held_out, late, load
+from balustrade.train.echo import Echo, echoes, shown
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.projection import project, spans
 from balustrade.train.scm import Lesson, Teaching, teach
@@ -70,6 +71,7 @@ class Config(Spec, frozen=True):
     each: Count = 1_500  # answers of each source of our own at most
     posts: Count = 16_000  # abusive and fair posts that are shown as answers
     calm: Count = 14_000  # ordinary texts that are shown as answers
+    echoed: Count = 20_000  # texts of all kinds of which the encoder's opinion is learnt
     mixed: Count = 4_000  # harmless answers in which harm begins somewhere
     long: Count = 1_500  # harmless answers one after the other, as one
     agreed: Probability = 0.5  # from this score on the encoder holds a sentence harmful
@@ -94,24 +96,29 @@ class Pool(NamedTuple):
 def main(config: Config) -> Description:
     """Label, teach, choose, write."""
     out = Path(config.out)
-    train, held = answers_of(config)
-    print(f"{len(train)} answers to learn from, {len(held)} to choose by", flush=True)
     reader = Reader(out)
+    lessons, held = lessons_of(config, reader)
     model = begin(Path(config.work), config)
-    lessons = [reader.lesson(row) for row in (*train, *made(train, config))]
     print(f"{sum(len(each.pieces) for each in lessons):,} pieces an epoch", flush=True)
     teach(model, lessons, taught_by(config), told=100)
     return write(model, held, config, out)
 
 
-def answers_of(config: Config) -> tuple[list[FineHarm], list[FineHarm]]:
-    """Return labelled answers: those that teach, and those that were held out."""
+def lessons_of(config: Config, reader: Reader) -> tuple[list[Lesson], list[FineHarm]]:
+    """Return what teaches, and labelled answers that were held out."""
     corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
     rows, encoder = [*corpus.rows, *late()], Onnx("encoder", Path(config.out))
     train, held = (
         labelled(pool(rows, config, held=is_held), encoder, config) for is_held in (False, True)
     )
-    return train, held
+    print(f"{len(train)} answers to learn from, {len(held)} to choose by", flush=True)
+    rng = Random(config.seed)
+    taught = [row for row in rows if not is_held_out(row)]
+    answers = _capped(taught, config.each, rng)
+    said = echoes(shown(taught, answers, config.echoed, rng), encoder, rng)
+    print(f"{len(said)} texts of which the encoder has spoken", flush=True)
+    lessons = [reader.lesson(row) for row in (*train, *made(train, config))]
+    return lessons + [reader.echo(each) for each in said], held
 
 
 def taught_by(config: Config) -> Teaching:
@@ -199,6 +206,16 @@ class Reader:
         known = describe("encoder", folder)
         self._marks = Marks(known.begin, known.end)
         self._pieces = Pieces(gzip.decompress((folder / known.tokenizer).read_bytes()))
+
+    def echo(self, echo: Echo) -> Lesson:
+        """Return a text of which the encoder has spoken, as numbers."""
+        pieces = asked(self._pieces, echo.request, self._marks)
+        said = []
+        for word in every(echo.text):
+            pieces += self._pieces.numbers(word.text)
+            if word.end in echo.said:
+                said.append((len(pieces) - 1, echo.said[word.end]))
+        return Lesson(pieces, [IGNORED] * len(pieces), None, said)
 
     def plain(self, request: str, text: str) -> Lesson:
         """Return a harmless answer after its request, as numbers."""
@@ -297,8 +314,8 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
         streams = heard(engine, [(row.prompt, row.response) for row in answers])
         calm = heard(engine, long_texts(harmless, config))
     chosen = choose_stop(streams, harmful, calm, config.aim)
-    limits = {str(rate): chosen.limit(calm, rate) for rate in RATES}
-    head = replace(head, threshold=limits[str(config.aim)], thresholds=limits)
+    limits = promises(RATES, lambda rate: chosen.limit(calm, rate))
+    head = replace(head, threshold=promised(limits, config.aim), thresholds=limits)
     description = replace(description, heads=(head,), stop=chosen.stop)
     write_json(out / "monitor.json", description)
     write_json(out / "monitor.manifest.json", manifest(config, Path(config.data)))

@@ -1,5 +1,7 @@
 """Teach a streaming content monitor: both heads at once, by the three-part loss.
 
+Where a guard of whole answers was asked about growing ones, what it said is learnt, too.
+
 Schedules: `cosine` by default. `paper` multiplies the rate by 0.99 after every optimiser step, as
 the released code of arXiv 2506.09996 does: after 500 steps a 150th of it is left, so that most of
 three epochs teach next to nothing. It is here for comparison.
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from balustrade.core.spec import Count, Positive, Probability, Spec
-from balustrade.models.scm import HARMFUL, IGNORED, Monitor, Weights, loss
+from balustrade.models.scm import HARMFUL, IGNORED, Monitor, Weights, echoed, loss
 
 PAPER_DECAY = 0.99
 
@@ -27,7 +29,11 @@ class Lesson(NamedTuple):
 
     pieces: Sequence[int]
     labels: Sequence[int]
-    harmful: bool
+    harmful: bool | None
+    """Whether it is; None if nobody has said."""
+
+    echo: Sequence[tuple[int, float]] = ()
+    """Places at which a guard of whole answers was asked, each with the probability it gave."""
 
 
 class Teaching(Spec, frozen=True):
@@ -35,6 +41,9 @@ class Teaching(Spec, frozen=True):
 
     alpha: Probability = 0.6
     beta: float = 1.0
+    gamma: float = 1.0
+    """How much it counts to say what a guard of whole answers said of the text so far."""
+
     rate: Positive = 1e-4
     epochs: Count = 3
     batch: Count = 8
@@ -68,8 +77,10 @@ def teach(
     for batch in _epochs(lessons, config):
         for group in step_by.param_groups:
             group["lr"] = config.rate * share(config.schedule, len(losses), total)
-        pieces, labels, mask, harmful = padded(batch, config.longest)
-        value = loss(model(pieces, mask), labels, harmful, weights).whole
+        pieces, labels, mask, harmful, said = padded(batch, config.longest)
+        scores = model(pieces, mask)
+        value = loss(scores, labels, harmful, weights).whole
+        value = value + config.gamma * echoed(scores, said)
         step_by.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -111,6 +122,8 @@ class Padded(NamedTuple):
     labels: Tensor
     mask: Tensor
     harmful: Tensor
+    said: Tensor
+    """Of the text so far, by a guard of whole answers; not a number where it was not asked."""
 
 
 def padded(batch: Sequence[Lesson], longest: int) -> Padded:
@@ -119,12 +132,17 @@ def padded(batch: Sequence[Lesson], longest: int) -> Padded:
     pieces = torch.zeros(len(batch), time, dtype=torch.long)
     labels = torch.full((len(batch), time), IGNORED)
     mask = torch.zeros(len(batch), time, dtype=torch.bool)
+    said = torch.full((len(batch), time), torch.nan)
     for row, lesson in enumerate(batch):
         size = min(time, len(lesson.pieces))
         pieces[row, :size] = torch.tensor(lesson.pieces[:size])
         labels[row, :size] = torch.tensor(lesson.labels[:size])
         mask[row, :size] = True
-    return Padded(pieces, labels, mask, torch.tensor([int(lesson.harmful) for lesson in batch]))
+        for place, value in lesson.echo:
+            if place < size:
+                said[row, place] = value
+    known = (IGNORED if lesson.harmful is None else int(lesson.harmful) for lesson in batch)
+    return Padded(pieces, labels, mask, torch.tensor([*known]), said)
 
 
 @torch.inference_mode()
@@ -132,7 +150,7 @@ def token_scores(model: Monitor, lessons: Sequence[Lesson]) -> list[NDArray[np.f
     """Return the probability of harm at each answer token; the request is never scored."""
     found = []
     for lesson in lessons:
-        pieces, _, mask, _ = padded([lesson], len(lesson.pieces))
+        pieces, _, mask, *_ = padded([lesson], len(lesson.pieces))
         scores = model.scores(pieces, mask)[0]
         first = answer_from(lesson)
         found.append(scores[first:].double().numpy())
@@ -153,7 +171,7 @@ def prefix_scores(model: Monitor, lessons: Sequence[Lesson]) -> list[NDArray[np.
         raise RuntimeError("the holistic head was taken off")
     found = []
     for lesson in lessons:
-        pieces, _, mask, _ = padded([lesson], len(lesson.pieces))
+        pieces, _, mask, *_ = padded([lesson], len(lesson.pieces))
         # The backbone is causal, so the state at a token is that of the answer cut there.
         scores = head(model.backbone(pieces, mask)).softmax(dim=-1)[0, :, HARMFUL]
         found.append(scores[answer_from(lesson) :].double().numpy())

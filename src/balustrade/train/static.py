@@ -33,7 +33,7 @@ from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.core.taxonomy import HARM, INJECTION, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.data.split import share_of
-from balustrade.evals.calibrate import platt, threshold_at
+from balustrade.evals.calibrate import platt, promised, promises, threshold_at
 from balustrade.shipped import Description, Head
 from balustrade.text.normalise import normalise
 from balustrade.train.arguments import parsed
@@ -245,9 +245,9 @@ def calibrate(seen: Evidence, config: Config) -> Head:
     for own in OWN:
         harmless &= ~np.char.startswith(corpus.stems, own)
     scores = curve(seen.strange[harmless])
-    thresholds = {str(rate): min(threshold_at(scores, rate), 1.0) for rate in config.rates}
+    thresholds = promises(config.rates, lambda rate: threshold_at(scores, rate))
     aim = config.false_alarms if name in MAIN else config.hazard_false_alarms
-    return Head(name, 0.0, curve.slope, curve.offset, thresholds[str(aim)], thresholds)
+    return Head(name, 0.0, curve.slope, curve.offset, promised(thresholds, aim), thresholds)
 
 
 def write(
