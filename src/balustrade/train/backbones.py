@@ -30,11 +30,10 @@ from balustrade.train.arguments import parsed
 from balustrade.train.monitor import (
     Config,
     Reader,
-    answers_of,
     begin_vectors,
     choose_stop,
+    lessons_of,
     long_texts,
-    made,
     taught_by,
 )
 from balustrade.train.scm import Lesson, teach, token_scores
@@ -61,8 +60,7 @@ BACKBONES: dict[str, tuple[Callable[[Tensor, int], nn.Module], bool]] = {
 def main(config: Config) -> None:
     """Teach and measure each."""
     reader = Reader(Path(config.out))
-    train, held = answers_of(config)
-    lessons = [reader.lesson(row) for row in (*train, *made(train, config))]
+    lessons, held = lessons_of(config, reader)
     answers = [row for row in held if row.prompt]
     harmless = [row for row in held if not row.is_harmful]
     by = By(

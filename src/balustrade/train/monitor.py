@@ -74,6 +74,7 @@ class Config(Spec, frozen=True):
     echoed: Count = 20_000  # texts of all kinds of which the encoder's opinion is learnt
     mixed: Count = 4_000  # harmless answers in which harm begins somewhere
     long: Count = 1_500  # harmless answers one after the other, as one
+    echo: float = 1.0  # how much that opinion counts beside the three parts of the loss
     agreed: Probability = 0.5  # from this score on the encoder holds a sentence harmful
     rate: Positive = 2e-3
     epochs: Count = 3
@@ -124,8 +125,8 @@ def lessons_of(config: Config, reader: Reader) -> tuple[list[Lesson], list[FineH
 def taught_by(config: Config) -> Teaching:
     """Return how the network is taught."""
     return Teaching(
-        rate=config.rate, epochs=config.epochs, batch=config.batch, pool=32, longest=640,
-        seed=config.seed,
+        gamma=config.echo, rate=config.rate, epochs=config.epochs, batch=config.batch, pool=32,
+        longest=640, seed=config.seed,
     )  # fmt: skip
 
 
