@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from balustrade.core.taxonomy import HARM
+from balustrade.core.taxonomy import HARM, RESPONSE_HARM
 from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.evals.question import Question
@@ -69,3 +69,9 @@ def test_recall_is_counted_above_what_harmless_rows_reach() -> None:
     assert card.recall_at(rows, calm, heads) == pytest.approx(0.5)
     assert card.recall_at(calm, calm, heads) is None
     assert card.recall_at(rows, [], heads) is None
+
+
+def test_answers_are_not_held_against_texts_that_are_none() -> None:
+    heads = {Question.RESPONSE: Head(frozenset({RESPONSE_HARM}), 0.5)}
+    row = Judged("x", True, "response", questions=(Question.RESPONSE,), scores={RESPONSE_HARM: 1.0})
+    assert card.recall_at([row], [Judged("y", False, "benign")], heads) is None

@@ -103,12 +103,14 @@ def recall_at(
 ) -> float | None:
     """Return the share of unsafe rows that score above all but `rate` of the calm ones.
 
-    None if no row is unsafe, or there are no calm ones.
+    None if no row is unsafe, there are no calm ones, or answers are asked about: calm rows are none.
     """
     unsafe = [row for row in rows if row.unsafe and row.questions]
     if not unsafe or not calm:
         return None
     asked = {row.questions[0] for row in unsafe}
+    if Question.RESPONSE in asked:
+        return None
     limits = {
         question: float(np.quantile([heads[question].score(row.scores) for row in calm], 1 - rate))
         for question in asked
