@@ -2,8 +2,8 @@
 
     python -m balustrade.train.agreement --bench ../shared/data/bench --work build/encoder
 
-Prints for each set the average precision of both, and the worst difference. The float model reads
-piece vectors in full; the shipped one has them in four bits, and its layers in eight.
+Prints for each set the average precision of both, and the worst difference. Both read the piece
+vectors in four bits, as they were taught to; the shipped one has its layers in eight.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from balustrade.models.encoder import Encoder, Shape
 from balustrade.shipped import HERE
 from balustrade.text.normalise import normalise
 from balustrade.train.align import batches, encoded
+from balustrade.train.encoder import KEPT, mixed
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import WINDOW
 
@@ -46,12 +47,14 @@ CHARACTERS = 500
 
 def main(bench: Path, work: Path, folder: Path, most: int) -> float:
     """Print the table; return the largest difference in points of average precision."""
-    weights = load_file(work / "taught.safetensors")
+    taught, before = (load_file(work / f"{what}.safetensors") for what in ("taught", "aligned"))
+    weights = mixed(taught, before, KEPT)
     pieces, width = weights["piece.weight"].shape
     layers = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
     inner = len(weights["blocks.0.up.bias"])
     model = Encoder(Shape(pieces, len(ENCODER_HEADS), width, layers, width // 32, inner))
     model.load_state_dict(weights)
+    model.is_coarse = True
     model.eval()
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     shipped = Onnx("encoder", folder)

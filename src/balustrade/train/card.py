@@ -103,7 +103,7 @@ def recall_at(
 ) -> float | None:
     """Return the share of unsafe rows that score above all but `rate` of the calm ones.
 
-    None if no row is unsafe, there are no calm ones, or answers are asked about: calm rows are none.
+    None if no row is unsafe, there are no calm ones, or answers are judged: calm rows are none.
     """
     unsafe = [row for row in rows if row.unsafe and row.questions]
     if not unsafe or not calm:

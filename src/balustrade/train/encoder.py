@@ -54,6 +54,8 @@ BATCH = 4_096
 POOL = 6_144
 """Rows that are sorted by length together."""
 HEADS = len(ENCODER_HEADS)
+KEPT = 0.15
+"""Of the body before it was taught, mixed into what is shipped."""
 HEAD_PARTS = ("query", "local", "whole")
 EVERY = 600
 """Seconds between checkpoints."""
@@ -78,7 +80,7 @@ class Config(Spec, frozen=True):
     pieces_rate: Positive = 1e-4  # low: words that no row holds must stay among those that do
     heads_rate: Positive = 2e-3
     drop: Probability = 0.1  # of the activations, while it is taught
-    kept: Probability = 0.15  # of what the body was before it was taught, mixed in afterwards
+    kept: Probability = KEPT  # of what the body was before it was taught, mixed in afterwards
     flatten: Positive = 0.5  # a source of n rows is drawn from n ** (1 - flatten) times
     switch: Probability = 0.35  # share of English rows shown with words of another language
     grammar: Count = 1_500  # rows of each rule of the grammar
