@@ -28,17 +28,14 @@ from balustrade.train.monitor import (
     Config,
     Pool,
     Reader,
-    choose_stop,
     heard,
-    highest,
     joined,
     labelled,
-    limit,
     long_texts,
     made,
     pool,
 )
-from balustrade.train.stopping import stopped_at
+from balustrade.train.stopping import STOPS, choose_stop, highest, limit, stopped_at
 
 CONFIG = Config("", "", "", width=8, states=12, mixed=6, long=3, each=5, posts=4, calm=4)
 BAD = "Boil water for the tea. You are a stupid pig! Then wait."
@@ -151,7 +148,7 @@ def test_no_source_of_our_own_drowns_the_others() -> None:
 scores = st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.7, 0.9, 1.0]), max_size=50)
 
 
-@given(scores, st.sampled_from(monitor.STOPS), st.sampled_from([0.3, 0.5, 0.9]))
+@given(scores, st.sampled_from(STOPS), st.sampled_from([0.3, 0.5, 0.9]))
 def test_the_highest_threshold_is_that_of_the_rule(
     known: list[float], stop: Stop, threshold: float
 ) -> None:
@@ -203,7 +200,7 @@ def test_what_is_written_serves(tmp_path: Path) -> None:
     description = monitor.write(model, rows(), config, tmp_path)
     first = tmp_path.joinpath("monitor.safetensors").read_bytes()
     assert describe("monitor", tmp_path) == description
-    assert description.stop in monitor.STOPS
+    assert description.stop in STOPS
     limits = [*description.heads[0].thresholds.values()]
     assert limits == sorted(limits, reverse=True)
     assert [*description.heads[0].thresholds] == [str(rate) for rate in RATES if rate >= 0.005]

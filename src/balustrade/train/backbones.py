@@ -31,13 +31,12 @@ from balustrade.train.monitor import (
     Config,
     Reader,
     begin_vectors,
-    choose_stop,
     lessons_of,
     long_texts,
     taught_by,
 )
 from balustrade.train.scm import Lesson, teach, token_scores
-from balustrade.train.stopping import outcome
+from balustrade.train.stopping import choose_stop, outcome
 
 
 def transformer(vectors: Tensor, states: int) -> nn.Module:

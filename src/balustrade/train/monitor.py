@@ -6,12 +6,12 @@
 In:   answers and posts with labels, the shipped encoder (it judges their sentences), and its piece
       vectors as they were taught, in `--work`.
 Out:  monitor.safetensors, monitor.json (thresholds, when it stops, digests), monitor.manifest.json.
-Time: about a quarter of an hour on two CPU cores. Same seed and encoder, same bytes.
+Time: about twenty minutes on two CPU cores. Same seed and encoder, same bytes.
 
 Words are labelled by `annotate.py` (FineHarm's way), the network is taught by the three-part loss
-of arXiv 2506.09996 (`scm.py`), and when it stops is chosen on rows that were held out
-(`stopping.py`): the threshold by how many long harmless answers may be stopped, and with it the
-number of hits, and of words they count among, by macro-F1 on answers.
+of arXiv 2506.09996 (`scm.py`) and by what the encoder says of unfinished texts (`echo.py`). When it
+stops is chosen on rows that were held out (`stopping.py`): the threshold by how many long harmless
+answers may be stopped, and with it the number of hits, and of words they count among, by macro-F1.
 """
 
 from __future__ import annotations
@@ -39,11 +39,10 @@ from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.data.fineharm import FineHarm
-from balustrade.evals.calibrate import promised, promises, threshold_at
-from balustrade.guards.delay import Window
+from balustrade.evals.calibrate import promised, promises
 from balustrade.models import recurrent
 from balustrade.models.scm import BENIGN, IGNORED, Monitor
-from balustrade.shipped import Description, Head, Stop, describe
+from balustrade.shipped import Description, Head, describe
 from balustrade.text.growing import every
 from balustrade.train.annotate import Annotator, Answer, sentences
 from balustrade.train.arguments import parsed
@@ -53,7 +52,7 @@ from balustrade.train.echo import Echo, echoes, shown
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.projection import project, spans
 from balustrade.train.scm import Lesson, Teaching, teach
-from balustrade.train.stopping import outcome
+from balustrade.train.stopping import choose_stop
 
 SHORT, LONG = 40, 1_500
 """Characters that a harmless text has to be shown as an answer, and that are read of an answer."""
@@ -77,7 +76,7 @@ class Config(Spec, frozen=True):
     echo: float = 1.0  # how much that opinion counts beside the three parts of the loss
     agreed: Probability = 0.5  # from this score on the encoder holds a sentence harmful
     rate: Positive = 2e-3
-    epochs: Count = 3
+    epochs: Count = 2
     batch: Count = 48
     aim: Probability = 0.01  # share of long harmless answers that may be stopped
     seed: int = 0
@@ -97,6 +96,7 @@ class Pool(NamedTuple):
 def main(config: Config) -> Description:
     """Label, teach, choose, write."""
     out = Path(config.out)
+    torch.set_num_threads(1)  # more do not pay, and no sum hangs on how many there are
     reader = Reader(out)
     lessons, held = lessons_of(config, reader)
     model = begin(Path(config.work), config)
@@ -352,53 +352,6 @@ def long_texts(calm: Sequence[FineHarm], config: Config, count: int = 400) -> li
             words -= sum(map(len, parts[-1].words))
         found.append((parts[0].prompt, " ".join(part.response for part in parts)))
     return found
-
-
-class Chosen(NamedTuple):
-    """When to stop, and the macro-F1 on held-out answers at the threshold that keeps the aim."""
-
-    stop: Stop
-    macro_f1: float
-
-    def limit(self, calm: Sequence[NDArray[np.float64]], rate: float) -> float:
-        """Return the threshold from which at most this share of harmless texts is stopped."""
-        return limit([highest(scores, self.stop) for scores in calm], rate)
-
-
-def choose_stop(
-    streams: Sequence[NDArray[np.float64]], harmful: NDArray[np.bool_],
-    calm: Sequence[NDArray[np.float64]], aim: float,
-) -> Chosen:  # fmt: skip
-    """Choose hits and words: the best macro-F1, each with the threshold that keeps the aim."""
-    tried = []
-    for stop in STOPS:
-        threshold = limit([highest(scores, stop) for scores in calm], aim)
-        found = outcome(Window(threshold, stop.hits, stop.words), streams, harmful)
-        print(f"{stop}, from {threshold}: {found}", flush=True)
-        tried.append(Chosen(stop, found.macro_f1))
-    return max(tried, key=lambda each: each.macro_f1)
-
-
-STOPS = [Stop(hits, words) for hits in (2, 3, 4, 6, 8) for words in (8, 16, 32, 64) if hits < words]
-"""What is tried. One word alone stops nothing: a single odd score would."""
-
-
-def highest(scores: NDArray[np.float64], stop: Stop) -> float:
-    """Return the highest threshold at which a stream is still stopped."""
-    if len(scores) < stop.hits:
-        return 0.0
-    padded = np.concatenate([np.zeros(stop.words - 1), scores])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, stop.words)
-    ranked = np.partition(windows, stop.words - stop.hits, axis=1)[:, stop.words - stop.hits]
-    return float(ranked.max())
-
-
-def limit(highs: Sequence[float], rate: float) -> float:
-    """Return the threshold that a further stream reaches with at most this probability.
-
-    1 where there are too few to promise the rate.
-    """
-    return min(threshold_at(highs, rate), 1.0)
 
 
 if __name__ == "__main__":

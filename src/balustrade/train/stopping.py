@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balustrade.core.errors import DataError
+from balustrade.evals.calibrate import threshold_at
 from balustrade.evals.metrics import Counts
 from balustrade.guards.delay import Delay, Leaky, Stopping, Window, run
+from balustrade.shipped import Stop
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 HITS = tuple(range(1, 11))
@@ -118,6 +120,53 @@ def choose(
             f"no rule stops at most {false_stops:.2%} of benign answers; the least: {least:.2%}"
         )
     return max(kept, key=lambda each: (each.outcome.macro_f1, -each.outcome.seen))
+
+
+class Chosen(NamedTuple):
+    """When to stop, and the macro-F1 on held-out answers at the threshold that keeps the aim."""
+
+    stop: Stop
+    macro_f1: float
+
+    def limit(self, calm: Sequence[NDArray[np.float64]], rate: float) -> float:
+        """Return the threshold from which at most this share of harmless texts is stopped."""
+        return limit([highest(scores, self.stop) for scores in calm], rate)
+
+
+def choose_stop(
+    streams: Sequence[NDArray[np.float64]], harmful: NDArray[np.bool_],
+    calm: Sequence[NDArray[np.float64]], aim: float,
+) -> Chosen:  # fmt: skip
+    """Choose hits and words: the best macro-F1, each with the threshold that keeps the aim."""
+    tried: list[tuple[Chosen, Outcome]] = []
+    for stop in STOPS:
+        threshold = limit([highest(scores, stop) for scores in calm], aim)
+        found = outcome(Window(threshold, stop.hits, stop.words), streams, harmful)
+        print(f"{stop}, from {threshold}: {found}", flush=True)
+        tried.append((Chosen(stop, found.macro_f1), found))
+    return max(tried, key=lambda each: (each[1].macro_f1, -each[1].seen))[0]
+
+
+STOPS = [Stop(hits, words) for hits in (2, 3, 4, 6, 8) for words in (8, 16, 32, 64) if hits < words]
+"""What is tried. One word alone stops nothing: a single odd score would."""
+
+
+def highest(scores: NDArray[np.float64], stop: Stop) -> float:
+    """Return the highest threshold at which a stream is still stopped."""
+    if len(scores) < stop.hits:
+        return 0.0
+    padded = np.concatenate([np.zeros(stop.words - 1), scores])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, stop.words)
+    ranked = np.partition(windows, stop.words - stop.hits, axis=1)[:, stop.words - stop.hits]
+    return float(ranked.max())
+
+
+def limit(highs: Sequence[float], rate: float) -> float:
+    """Return the threshold that a further stream reaches with at most this probability.
+
+    1 where there are too few to promise the rate.
+    """
+    return min(threshold_at(highs, rate), 1.0)
 
 
 def _f1(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
