@@ -6,7 +6,7 @@
 In:   what `monitor.py` reads.
 Out:  a table: for each backbone its parameters beside the piece vectors, how it does on held-out
       answers at the threshold that stops 1 % of long harmless ones, and tokens taught a second.
-Time: about ten minutes on two CPU cores. Nothing is written.
+Time: about an hour on one CPU core, a third of it with fewer rows. Nothing is written.
 """
 
 from __future__ import annotations
