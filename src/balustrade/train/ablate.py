@@ -31,7 +31,7 @@ from balustrade.data.example import Example
 from balustrade.evals.metrics import average_precision
 from balustrade.models.encoder import Encoder
 from balustrade.text.normalise import normalise
-from balustrade.train.agreement import CHARACTERS, JUDGE, judged
+from balustrade.train.agreement import CHARACTERS, JUDGE, asked, judged
 from balustrade.train.align import encoded
 from balustrade.train.corpus import OWN, Corpus, Sizes, load
 from balustrade.train.encoder import Config, base_folder, begin, teach
@@ -103,9 +103,9 @@ def _rows(path: Path) -> list[Example]:
 def _precision(model: Encoder, tokenizer: Tokenizer, rows: Sequence[Example]) -> float:
     texts = [normalise(row.judged[:CHARACTERS]).text for row in rows]
     scores = judged(model, encoded(tokenizer, texts, WINDOW))
-    heads = [ENCODER_HEADS.index(JUDGE[row.kind]) for row in rows]
+    head = ENCODER_HEADS.index(asked(rows))
     unsafe = np.array([row.is_unsafe for row in rows])
-    return average_precision(unsafe, scores[np.arange(len(rows)), heads]) or 0.0
+    return average_precision(unsafe, scores[:, head]) or 0.0
 
 
 if __name__ == "__main__":
