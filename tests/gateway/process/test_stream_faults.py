@@ -263,12 +263,14 @@ def test_a_client_that_reads_one_byte_a_second_holds_the_upstream_back(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         client.connect(("127.0.0.1", gateway.port))
         client.sendall(head + data)
-        sizes = []
-        for _ in range(8):
+        sizes: list[tuple[int, float]] = []
+        # What lies between takes in some megabytes first, as fast as they are judged.
+        while len(sizes) < 4 or sizes[-1][0] != sizes[-4][0]:
+            assert len(sizes) < 30, sizes
             client.recv(1)
             time.sleep(1)
             sizes.append((script.sent, resident(gateway)))
-        assert sizes[-1][0] == sizes[3][0] < len(words_)
+        assert sizes[-1][0] < len(words_)
         assert sizes[-1][1] - sizes[0][1] < 30
         assert gateway.get("/healthz").status_code == 200
     until(lambda: bool(script.cancelled))
