@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from balustrade.guards.delay import Window
 from balustrade.models import causal
 from balustrade.models.convolution import Convolution
 from balustrade.models.recurrent import Recurrent
@@ -36,7 +35,7 @@ from balustrade.train.monitor import (
     taught_by,
 )
 from balustrade.train.scm import Lesson, teach, token_scores
-from balustrade.train.stopping import choose_stop, outcome
+from balustrade.train.stopping import choose_stop
 
 
 def transformer(vectors: Tensor, states: int) -> nn.Module:
@@ -91,9 +90,7 @@ class By(NamedTuple):
 def measured(model: Monitor, by: By, config: Config) -> str:
     """Return the cells of one backbone."""
     streams, calm = token_scores(model, by.answers), token_scores(model, by.calm)
-    chosen = choose_stop(streams, by.harmful, calm, config.aim)
-    rule = Window(chosen.limit(calm, config.aim), chosen.stop.hits, chosen.stop.words)
-    found = outcome(rule, streams, by.harmful)
+    found = choose_stop(streams, by.harmful, calm, config.aim).outcome
     count = sum(value.numel() for name, value in model.named_parameters() if "piece" not in name)
     return f"{count:,} | {found.macro_f1:.3f} | {found.false_stops:.3f} | {found.seen:.2f}"
 

@@ -52,7 +52,7 @@ from balustrade.train.echo import Echo, echoes, shown
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.projection import project, spans
 from balustrade.train.scm import Lesson, Teaching, teach
-from balustrade.train.stopping import choose_stop
+from balustrade.train.stopping import choose_stop, highest, limit
 
 SHORT, LONG = 40, 1_500
 """Characters that a harmless text has to be shown as an answer, and that are read of an answer."""
@@ -315,7 +315,8 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
         streams = heard(engine, [(row.prompt, row.response) for row in answers])
         calm = heard(engine, long_texts(harmless, config))
     chosen = choose_stop(streams, harmful, calm, config.aim)
-    limits = promises(RATES, lambda rate: chosen.limit(calm, rate))
+    highs = [highest(scores, chosen.stop) for scores in calm]
+    limits = promises(RATES, lambda rate: limit(highs, rate))
     head = replace(head, threshold=promised(limits, config.aim), thresholds=limits)
     description = replace(description, heads=(head,), stop=chosen.stop)
     write_json(out / "monitor.json", description)

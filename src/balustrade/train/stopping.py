@@ -122,29 +122,34 @@ def choose(
     return max(kept, key=lambda each: (each.outcome.macro_f1, -each.outcome.seen))
 
 
-class Chosen(NamedTuple):
-    """When to stop, and the macro-F1 on held-out answers at the threshold that keeps the aim."""
-
-    stop: Stop
-    macro_f1: float
-
-    def limit(self, calm: Sequence[NDArray[np.float64]], rate: float) -> float:
-        """Return the threshold from which at most this share of harmless texts is stopped."""
-        return limit([highest(scores, self.stop) for scores in calm], rate)
-
-
 def choose_stop(
     streams: Sequence[NDArray[np.float64]], harmful: NDArray[np.bool_],
     calm: Sequence[NDArray[np.float64]], aim: float,
 ) -> Chosen:  # fmt: skip
-    """Choose hits and words: the best macro-F1, each with the threshold that keeps the aim."""
-    tried: list[tuple[Chosen, Outcome]] = []
-    for stop in STOPS:
-        threshold = limit([highest(scores, stop) for scores in calm], aim)
-        found = outcome(Window(threshold, stop.hits, stop.words), streams, harmful)
-        print(f"{stop}, from {threshold}: {found}", flush=True)
-        tried.append((Chosen(stop, found.macro_f1), found))
-    return max(tried, key=lambda each: (each[1].macro_f1, -each[1].seen))[0]
+    """Choose hits and words as `choose` does, each with the threshold that keeps the aim.
+
+    Raises:
+        DataError: There are no answers of one kind.
+    """
+    tried: dict[Stopping, Stop] = {
+        Window(limit([highest(scores, stop) for scores in calm], aim), stop.hits, stop.words): stop
+        for stop in STOPS
+    }
+    rule, found = choose(streams, harmful, rules=[*tried])
+    print(f"{rule}: {found}", flush=True)
+    return Chosen(tried[rule], found)
+
+
+class Chosen(NamedTuple):
+    """When to stop, and how that does on the rows that chose it, at the aim's threshold."""
+
+    stop: Stop
+    outcome: Outcome
+
+    @property
+    def macro_f1(self) -> float:
+        """Of `outcome`."""
+        return self.outcome.macro_f1
 
 
 STOPS = [Stop(hits, words) for hits in (2, 3, 4, 6, 8) for words in (8, 16, 32, 64) if hits < words]
