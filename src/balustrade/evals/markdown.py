@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from balustrade.evals.suites.moderation import Report
 from balustrade.evals.tables import Table, tables
 
 
 def markdown(report: Report) -> str:
     """Return the report as a Markdown document."""
-    return "\n".join([*_head(report), *(part for t in tables(report) for part in section(t))])
-
-
-def _head(report: Report) -> list[str]:
     revision = f", revision `{report.revision}`" if report.revision else ""
-    return [
-        f"# Moderation: `{report.guard}`",
-        "",
+    lead = (
         f"Balustrade {report.version}{revision}; {len(report.sets)} sets, "
         f"{sum(entry.rows for entry in report.sets):,} rows, "
-        f"{sum(entry.figures.judged for entry in report.sets):,} judged.",
-        "",
-    ]
+        f"{sum(entry.figures.judged for entry in report.sets):,} judged."
+    )
+    return document(f"Moderation: `{report.guard}`", lead, tables(report))
+
+
+def document(title: str, lead: str, parts: Iterable[Table]) -> str:
+    """Return a title, what is said first, and tables, as a Markdown document."""
+    return "\n".join([f"# {title}", "", lead, "", *(n for part in parts for n in section(part))])
 
 
 def section(table: Table) -> list[str]:

@@ -27,8 +27,7 @@ def write(done: Run, folder: Path) -> list[Path]:
 
 def markdown(report: Report) -> str:
     """Return the report as a Markdown document."""
-    head = [f"# {_title(report)}", "", _lead(report), ""]
-    return "\n".join([*head, *(line for each in tables(report) for line in text.section(each))])
+    return text.document(_title(report), _lead(report), tables(report))
 
 
 def html(report: Report) -> str:
