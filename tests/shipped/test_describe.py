@@ -10,7 +10,7 @@ import pytest
 
 from balustrade.core.errors import BackendError, PolicyError
 from balustrade.core.taxonomy import HARM, HAZARDS, RESPONSE_HARM, TOXICITY
-from balustrade.shipped import HERE, SHIPPED, describe, weights
+from balustrade.shipped import HERE, SHIPPED, Description, Head, describe, weights
 
 each_shipped = pytest.mark.parametrize(
     "name",
@@ -76,3 +76,9 @@ def test_a_guard_reads_its_thresholds_without_numpy() -> None:
         "assert Classifier().threshold_for('harm', 0.02) > 0; assert 'numpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_head_without_measured_rates_asks_for_a_threshold() -> None:
+    bare = Description("m", "m.bin", "", (Head("harm", 0.0, 1.0, 0.0, 1.0, {}),), 0.01)
+    with pytest.raises(PolicyError, match="give a threshold instead"):
+        bare.threshold_for("harm", 0.05)

@@ -211,6 +211,7 @@ class Scm(Spec, frozen=True):
                 state = _settled(state, state.ahead[number:], word)
                 return replace(state, best=score), Verdict(self.name, (finding,))
         if state.ahead:
+            # `_passed` and `_settled` in one copy: most steps of all streams end here.
             state = replace(
                 state,
                 judged=max(state.ahead[-1].end, state.open),

@@ -109,21 +109,20 @@ def loss(scores: Scores, labels: Tensor, answers: Tensor, weights: Weights = PAP
         weights: How the parts are weighed.
     """
     known = labels != IGNORED
-    token = (
-        F.cross_entropy(scores.tokens[known], labels[known])
-        if bool(known.any())
-        else scores.tokens.sum() * 0.0
-    )
-    told = answers != IGNORED
-    holistic = (
-        F.cross_entropy(scores.whole[told], answers[told].long())
-        if bool(told.any())
-        else scores.whole.sum() * 0.0
-    )
+    token = _where_known(scores.tokens, labels)
+    holistic = _where_known(scores.whole, answers.long())
     harm = scores.tokens.softmax(dim=-1)[..., HARMFUL]
     implied = logic(scores.whole.softmax(dim=-1)[:, HARMFUL], harm, known)
     whole = weights.token * token + (1 - weights.token) * holistic + weights.logic * implied
     return Loss(whole, token, holistic, implied)
+
+
+def _where_known(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross entropy over what has a label; 0 if nothing has."""
+    known = labels != IGNORED
+    if not bool(known.any()):
+        return logits.sum() * 0.0
+    return F.cross_entropy(logits[known], labels[known])
 
 
 def echoed(scores: Scores, said: Tensor) -> Tensor:

@@ -124,13 +124,15 @@ class Description(Struct, frozen=True):
         head = self.head(name)
         measured = sorted((float(rate), value) for rate, value in head.thresholds.items())
         kept = [value for rate, value in measured if rate <= false_alarms]
-        if not kept:
-            least = (
-                f"of at least {measured[0][0]}" if measured else "nowhere, as it ships no threshold"
-            )
+        if not measured:
             raise PolicyError(
-                f"model {self.name!r}, head {name!r}: expected a false-alarm rate {least}, "
-                f"found {false_alarms}"
+                f"model {self.name!r}, head {name!r}: no false-alarm rate was measured; "
+                "give a threshold instead"
+            )
+        if not kept:
+            raise PolicyError(
+                f"model {self.name!r}, head {name!r}: expected a false-alarm rate of at least "
+                f"{measured[0][0]}, found {false_alarms}"
             )
         return kept[-1]
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from balustrade.backends.onnx import Onnx
-from balustrade.core.taxonomy import HARM, INJECTION, RESPONSE_HARM, TOXICITY
+from balustrade.core.taxonomy import RESPONSE_HARM
 from balustrade.data.example import Example, Kind
 from balustrade.evals.calibrate import platt, promised, promises, threshold_at
 from balustrade.models.encoder import Encoder
@@ -32,7 +32,7 @@ from balustrade.train.align import encoded
 from balustrade.train.corpus import OWN, Corpus, held_out
 from balustrade.train.export import Speech, graph, ranges
 from balustrade.train.manifest import manifest, write_json
-from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
+from balustrade.train.targets import ENCODER_HEADS, MAIN, Targets, balance, targets
 from balustrade.train.teaching import REQUEST, WINDOW
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ AIM = 0.005
 """The rate of the default thresholds of the four main heads: texts of sources that were not trained
 on alarm several times as often as held-out ones of those that were."""
 HAZARD_AIM = 0.002
-MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
 LEVEL = 0.02
 """The rate at which the languages are brought to one height."""
 SAMPLE = 6_000

@@ -30,7 +30,7 @@ from scipy.sparse import csr_matrix, diags
 from balustrade.backends.ngrams import fold
 from balustrade.backends.table import pack
 from balustrade.core.spec import Count, Positive, Probability, Spec
-from balustrade.core.taxonomy import HARM, INJECTION, RESPONSE_HARM, TOXICITY
+from balustrade.core.taxonomy import RESPONSE_HARM
 from balustrade.data.example import Example, Kind
 from balustrade.data.split import share_of
 from balustrade.evals.calibrate import platt, promised, promises, threshold_at
@@ -41,12 +41,11 @@ from balustrade.train.corpus import OWN, Sizes, late
 from balustrade.train.corpus import load as read_corpus
 from balustrade.train.manifest import manifest, write_json
 from balustrade.train.rows import sparse_rows
-from balustrade.train.targets import HEADS, Targets, balance, targets
+from balustrade.train.targets import HEADS, MAIN, Targets, balance, targets
 
 Floats = NDArray[np.float32]
 
 ANSWER, CONTEXT = HEADS.index(RESPONSE_HARM), len(HEADS)
-MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
 
 
 class Config(Spec, frozen=True):

@@ -27,6 +27,9 @@ HEADS = (HARM, *(hazard.name for hazard in HAZARDS), TOXICITY, RESPONSE_HARM)
 ENCODER_HEADS = (*HEADS, REFUSAL, MODERATE, SEVERE)
 """What the encoder answers, in the order of its outputs."""
 
+MAIN = frozenset({HARM, INJECTION, TOXICITY, RESPONSE_HARM})
+"""The heads that rules ask for first; the others name a hazard or grade."""
+
 GRAVE = frozenset({"S1", "S3", "S4", "S9", "S11"})
 """Hazards to life and limb: severe where they are asked for; the others are moderate."""
 GRADES = {
