@@ -50,6 +50,7 @@ MONITORS: dict[str, Monitor[Any]] = {
     "scm": scm(),
     "scm, held back": scm(held_back=3),
     "scm, since the beginning": scm(hits=2, words=0),
+    "scm, confirmed": scm(confirm="static", hits=1, words=4),
 }
 
 fragments = st.sampled_from(

@@ -90,6 +90,7 @@ def finished(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
         pairs=100,
         switched=100,
         tokens=1,
+        again=1,
         agree=40,
         grammar=20,
         scenes=20,
@@ -145,7 +146,7 @@ def begun(finished: Run) -> tuple[Corpus, Tokenizer, Encoder]:
 
 def one_pool(corpus: Corpus, tokenizer: Tokenizer, model: Encoder, config: Config) -> Any:
     """Do what the recipe does before its first checkpoint; return what it would keep."""
-    rows, stems = teaching.prepared(corpus, late())
+    rows, stems = teaching.prepared(corpus, late(1))
     chance = teaching.draws(stems, config.flatten)
     rng = Random()
     say = Augment(lexicon(corpus.pairs), rng)
@@ -174,7 +175,7 @@ def resumed(finished: Run, config: Config, work: Path, kept: Any) -> bytes:
     corpus, tokenizer, model = begun(finished)
     work.mkdir()
     if kept is not None:
-        torch.save(kept, work / "teaching.pt")
+        torch.save(kept, work / "taught.pt")
     encoder.teach(model, tokenizer, corpus, msgspec.structs.replace(config, work=str(work)))
     return (work / "taught.safetensors").read_bytes()
 
@@ -202,7 +203,7 @@ def test_a_stopped_run_of_the_whole_recipe_goes_on_to_the_same_model(finished: R
     _, _, model = begun(finished)
     own = finished.config
     step_by = optimiser(model, own.rate, own.heads_rate, own.pieces_rate)
-    torch.save((model.state_dict(), step_by.state_dict(), 0, 0, 0.0), work / "teaching.pt")
+    torch.save((model.state_dict(), step_by.state_dict(), 0, 0, 0.0), work / "taught.pt")
     out = finished.root / "stopped out"
     encoder.main(msgspec.structs.replace(finished.config, work=str(work), out=str(out)))
     assert (out / "encoder.onnx").read_bytes() == (
@@ -216,7 +217,7 @@ def test_a_checkpoint_that_is_past_the_end_is_the_result(finished: Run, tmp_path
     config = msgspec.structs.replace(finished.config, work=str(tmp_path), tokens=5)
     step_by = optimiser(model, config.rate, config.heads_rate, config.pieces_rate)
     model.whole.bias.data.fill_(7.0)
-    torch.save((model.state_dict(), step_by.state_dict(), 5, 1, 0.0), tmp_path / "teaching.pt")
+    torch.save((model.state_dict(), step_by.state_dict(), 5, 1, 0.0), tmp_path / "taught.pt")
     encoder.teach(begun(finished)[2], tokenizer, corpus, config)
     assert (load_file(tmp_path / "taught.safetensors")["whole.bias"] == 7.0).all()
 

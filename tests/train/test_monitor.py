@@ -14,13 +14,14 @@ from safetensors.torch import save_file
 
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.recurrent import Recurrent
+from balustrade.backends.tiers import Tiers
 from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.data.fineharm import FineHarm
 from balustrade.guards.delay import Window
 from balustrade.guards.scm import Scm
 from balustrade.models.scm import IGNORED
-from balustrade.shipped import HERE, Stop, describe
+from balustrade.shipped import HERE, Stop, describe, fingerprint
 from balustrade.train import monitor
 from balustrade.train.annotate import Answer
 from balustrade.train.calibration import RATES
@@ -190,27 +191,36 @@ def test_piece_vectors_keep_what_tells_them_apart(tmp_path: Path) -> None:
 
 def test_what_is_written_serves(tmp_path: Path) -> None:
     known = describe("encoder")
-    for name in ("encoder.json", known.tokenizer):
+    for name in ("encoder.json", "cascade.json", known.tokenizer):
         tmp_path.joinpath(name).write_bytes(HERE.joinpath(name).read_bytes())
     torch.manual_seed(0)
     save_file({"piece.weight": torch.randn(64_000, 16)}, tmp_path / "taught.safetensors")
     jsonl.write(tmp_path / "data.jsonl", [example(1, Kind.BENIGN, "people")])
     config = Config(str(tmp_path / "data.jsonl"), "", str(tmp_path), width=8, states=12)
     model = monitor.begin(tmp_path, config).eval()
-    description = monitor.write(model, rows(), config, tmp_path)
+    description = monitor.write(model, rows(), config, tmp_path, Tiers())
     first = tmp_path.joinpath("monitor.safetensors").read_bytes()
     assert describe("monitor", tmp_path) == description
     assert description.stop in STOPS
     limits = [*description.heads[0].thresholds.values()]
     assert limits == sorted(limits, reverse=True)
     assert [*description.heads[0].thresholds] == [str(rate) for rate in RATES if rate >= 0.005]
+    assert description.confirmed is not None
+    assert description.confirmed.by == "cascade"
+    assert description.confirmed.fingerprint == fingerprint("cascade")
     assert len(heard(Recurrent("monitor", tmp_path), [("Tea?", BAD)])[0]) == 12
-    monitor.write(model, rows(), config, tmp_path)
+    monitor.write(model, rows(), config, tmp_path, Tiers())
     assert tmp_path.joinpath("monitor.safetensors").read_bytes() == first
 
 
 def test_the_shipped_rule_is_what_the_guard_runs_by() -> None:
     assert Scm().rule == describe("monitor").stop
+
+
+def test_shared_doubts_were_measured_with_the_cascade_that_is_shipped() -> None:
+    shared = describe("monitor").confirmed
+    assert shared is not None
+    assert shared.fingerprint == fingerprint(shared.by)
 
 
 def test_without_a_calm_rate_nothing_is_promised() -> None:

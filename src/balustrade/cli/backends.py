@@ -50,9 +50,9 @@ def require_models(guards: Iterable[Guard]) -> None:
 
 def _models(guard: object) -> Iterator[str]:
     """Yield the models of a guard, and of the guards inside it."""
-    model = getattr(guard, "model", None)
-    if isinstance(model, str):
-        yield model
+    for model in (getattr(guard, field, None) for field in ("model", "confirm")):
+        if model and isinstance(model, str):
+            yield model
     inner = guard if isinstance(guard, tuple) else ()
     if isinstance(guard, msgspec.Struct):
         inner = tuple(getattr(guard, field) for field in guard.__struct_fields__)

@@ -172,6 +172,12 @@ def _dotted(text: str) -> str:
 
 def _explained(guard: Scm) -> str:
     """Say what a monitor makes of the scores of words."""
+    if guard.confirm:
+        return f"{_ruled(guard)}; if any do, asks {guard.confirm}, and reports a mean of both"
+    return _ruled(guard)
+
+
+def _ruled(guard: Scm) -> str:
     rule = guard.rule
     counted = f"{guard.name} counts words from {guard.floor:.2f} on"
     if guard.leak:

@@ -20,6 +20,16 @@ from balustrade.core.guard import Latency
 from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM
 from balustrade.core.verdict import Finding, Span, Verdict
+from balustrade.guards.doubt import (
+    BEGUN,
+    EVERY,
+    READ,
+    REQUEST,
+    Doubt,
+    Question,
+    confirmed,
+    opinions,
+)
 from balustrade.shipped import SHIPPED, Stop, described
 from balustrade.text.growing import LONGEST
 
@@ -55,6 +65,21 @@ class Watched(Struct, frozen=True):
     """The highest score that was reported."""
     starts: tuple[int, ...] = ()
     """Where the last words begin that are held back."""
+    request: str = ""
+    """What is answered, where another model may be asked."""
+    text: str = ""
+    """The end of what was given, likewise."""
+    doubt: Doubt | None = None
+    due: int = BEGUN
+    """How many words must have been judged before the other model is asked."""
+    asks: bool = False
+    """Whether it is to be asked now."""
+
+    def question(self) -> Question:
+        """Return what the other model is to judge."""
+        assert self.doubt is not None
+        end = self.doubt.end - (self.size - len(self.text))
+        return Question(self.request, self.text[max(0, end - READ) : end])
 
 
 class Scm(Spec, frozen=True):
@@ -68,7 +93,11 @@ class Scm(Spec, frozen=True):
     A rule of this guard names it (`guard = "scm"`), as its scores are not those of a classifier:
     `false_alarms` is the share of long harmless answers, of 100 to 4,000 words, that are stopped.
 
-    Fails: if the model does not answer.
+    With `confirm`, words that reach the floor by the rule wait, at most until twelve words of the
+    answer or eight since the last time were read, for that model to judge the answer so far. What
+    is reported then is one score of both (`guards/doubt.py`).
+
+    Fails: if a model does not answer.
     """
 
     model: str = "monitor"
@@ -92,11 +121,19 @@ class Scm(Spec, frozen=True):
     whole: bool = True
     """Whether answers that are not streamed are judged too."""
 
+    confirm: str = ""
+    """A model of whole answers that must agree, such as `cascade`; none is asked if empty."""
+
     def __post_init__(self) -> None:
         if self.words and self.hits > self.words:
             raise ValueError(f"{self.hits} hits cannot be among {self.words} words")
         if described(self.model) is None and not (self.hits and self.words is not None):
             raise ValueError(f"model {self.model!r} comes without a rule: give 'hits' and 'words'")
+        other = described(self.confirm)
+        if other and (other.stop or self.category not in other.labels):
+            raise ValueError(
+                f"model {self.confirm!r} does not judge whole answers for {self.category!r}"
+            )
 
     @property
     def judges(self) -> frozenset[str]:
@@ -105,13 +142,16 @@ class Scm(Spec, frozen=True):
 
     @property
     def latency(self) -> Latency:
-        """Microseconds a word for the shipped model, else a model's time."""
-        return Latency.MICROSECONDS if self.model in SHIPPED else Latency.MODEL
+        """Microseconds a word for the shipped model alone, else a model's time."""
+        if not {self.model, self.confirm or self.model} <= SHIPPED:
+            return Latency.MODEL
+        return Latency.MILLISECONDS if self.confirm else Latency.MICROSECONDS
 
     @property
     def hold(self) -> int:
-        """The open word, and those that are held back."""
-        return LONGEST * (1 + 2 * self.held_back)
+        """The open word, those that are held back, and those of a stream in doubt."""
+        waiting = BEGUN if self.confirm else 0
+        return LONGEST * (1 + 2 * (self.held_back + waiting))
 
     @property
     def rule(self) -> Stop:
@@ -132,7 +172,9 @@ class Scm(Spec, frozen=True):
         known = described(self.model)
         if known is None or category != self.category or self.rule != known.stop or self.leak:
             return None
-        return known.threshold_for(RESPONSE_HARM, false_alarms)
+        if not self.confirm:
+            return known.threshold_for(RESPONSE_HARM, false_alarms)
+        return known.confirmed_for(self.confirm, false_alarms)
 
     def check(self, batch: Sequence[Content], /) -> Flow[list[Verdict]]:
         """Judge whole answers, as if they were written now."""
@@ -142,15 +184,19 @@ class Scm(Spec, frozen=True):
             asked = [batch[slot].request for slot in able]
             texts = [batch[slot].text for slot in able]
             read = yield from advance(self.model, asked, texts, ends=True)
-            for slot, one in zip(able, read, strict=True):
-                _, verdict = self._through(Watched(None, ahead=one.words))
+            states = [
+                self._given(self.start(batch[slot]), one, text)
+                for slot, one, text in zip(able, read, texts, strict=True)
+            ]
+            for slot, verdict in zip(able, (yield from self._through(states)), strict=True):
                 is_one = len(batch[slot].parts) == 1
                 verdicts[slot] = verdict if is_one else _placeless(verdict)
         return verdicts
 
     def start(self, content: Content, /) -> Watched:
         """Return the state before the first chunk of an answer to `content`."""
-        return Watched(content.text if content.role is Role.USER else content.request)
+        request = content.text if content.role is Role.USER else content.request
+        return Watched(request, request=request[: 2 * REQUEST] if self.confirm else "")
 
     def step(
         self, states: Sequence[Watched], chunks: Sequence[str], /
@@ -162,12 +208,14 @@ class Scm(Spec, frozen=True):
             memories = [states[slot].memory for slot in fed]
             read = yield from advance(self.model, memories, [chunks[slot] for slot in fed])
             for slot, one in zip(fed, read, strict=True):
-                grown[slot] = _fed(states[slot], one, chunks[slot])
-        return [self._onward(state) for state in grown]
+                grown[slot] = self._given(states[slot], one, chunks[slot])
+        moved = [self._onward(state) for state in grown]
+        return (yield from self._asked(moved)) if self.confirm else moved
 
     def held(self, state: Watched, /) -> int:
-        """Return how many characters wait: unread, unjudged, or held back."""
-        return state.size - (state.starts[0] if state.starts else state.judged)
+        """Return how many characters wait: unread, unjudged, held back, or in doubt."""
+        free = state.starts[0] if state.starts else state.judged
+        return state.size - (min(free, state.doubt.start) if state.doubt else free)
 
     def rests(self, state: Watched, /) -> bool:
         """Whether every word that was read is judged."""
@@ -178,50 +226,102 @@ class Scm(Spec, frozen=True):
         read = yield from advance(
             self.model, [state.memory for state in states], [""] * len(states), ends=True
         )
-        return [
-            self._through(replace(state, ahead=(*state.ahead, *one.words)))[1]
+        ended = [
+            replace(state, ahead=(*state.ahead, *one.words))
             for state, one in zip(states, read, strict=True)
         ]
+        return (yield from self._through(ended))
 
     def finish(self, states: Sequence[Watched], /) -> Flow[list[Verdict]]:
         """Judge the open word of each stream that has ended."""
         return self.peek(states)
 
-    def _through(self, state: Watched) -> tuple[Watched, Verdict]:
-        """Judge all words that were read; return the findings of all of them."""
-        findings: list[Finding] = []
-        while state.ahead:
-            state, verdict = self._onward(state)
-            findings += verdict.findings
-        return state, Verdict(self.name, tuple(findings))
+    def _given(self, state: Watched, read: Advanced, chunk: str) -> Watched:
+        """Return the state with what was read of a chunk."""
+        grown = replace(
+            state,
+            memory=read.state,
+            size=state.size + len(chunk),
+            open=read.open,
+            ahead=(*state.ahead, *read.words),
+        )
+        if not self.confirm:
+            return grown
+        needed = state.doubt.end if state.doubt else state.judged
+        passed = needed - READ - (state.size - len(state.text))
+        return replace(grown, text=state.text[max(0, passed) :] + chunk)
 
-    def _onward(self, state: Watched) -> tuple[Watched, Verdict]:
-        """Judge words up to the first at which the score rises."""
+    def _through(self, states: Sequence[Watched]) -> Flow[list[Verdict]]:
+        """Judge all words that were read of texts that end there; return all findings of each."""
+        findings: list[list[Finding]] = [[] for _ in states]
+        going = dict(enumerate(states))
+        while going:
+            moved = [self._onward(state, ends=True) for state in going.values()]
+            if self.confirm:
+                moved = yield from self._asked(moved)
+            for slot, (state, verdict) in zip([*going], moved, strict=True):
+                findings[slot] += verdict.findings
+                going[slot] = state
+            going = {slot: state for slot, state in going.items() if state.ahead}
+        return [Verdict(self.name, tuple(own)) for own in findings]
+
+    def _asked(
+        self, moved: Sequence[tuple[Watched, Verdict]]
+    ) -> Flow[list[tuple[Watched, Verdict]]]:
+        """Ask about all streams whose doubt is due, and report what comes of it."""
+        found = list(moved)
+        due = [slot for slot, (state, _) in enumerate(moved) if state.asks]
+        if due:
+            asked = [moved[slot][0].question() for slot in due]
+            said = yield from opinions(self.confirm, self.category, asked)
+            for slot, opinion in zip(due, said, strict=True):
+                found[slot] = self._answered(moved[slot][0], opinion)
+        return found
+
+    def _answered(self, state: Watched, opinion: float) -> tuple[Watched, Verdict]:
+        """Return the state once the other model has spoken, with a finding if the score rises."""
+        assert state.doubt is not None
+        score = confirmed(state.doubt.score, opinion)
+        calm = replace(
+            state, doubt=None, asks=False, due=state.seen + EVERY, best=max(score, state.best)
+        )
+        if score <= state.best:
+            return calm, Verdict(self.name)
+        place = Span(0, state.doubt.start, state.doubt.end)
+        return calm, Verdict(self.name, (Finding(self.category, score, place),))
+
+    def _onward(self, state: Watched, *, ends: bool = False) -> tuple[Watched, Verdict]:
+        """Judge words up to the first at which the score rises, or another model is to be asked."""
         calm = 0
         for number, word in enumerate(state.ahead, 1):
-            if word.score < self.floor and not self.held_back:
+            if word.score < self.floor and not self.held_back and state.doubt is None:
                 calm += 1
                 continue
             rule = self.rule
             state = self._counted(_passed(state, calm, self.leak), word, rule)
             calm = 0
             score = self._score(state, rule) if word.score >= self.floor else 0.0
-            if score > state.best:
+            if self.confirm:
+                state = self._doubted(state, word, score)
+                if state.doubt and state.seen >= state.due:
+                    state = _settled(state, state.ahead[number:], word)
+                    return replace(state, asks=True), Verdict(self.name)
+            elif score > state.best:
                 finding = Finding(self.category, score, self._place(state, word))
                 state = _settled(state, state.ahead[number:], word)
                 return replace(state, best=score), Verdict(self.name, (finding,))
-        if state.ahead:
-            # `_passed` and `_settled` in one copy: most steps of all streams end here.
-            state = replace(
-                state,
-                judged=max(state.ahead[-1].end, state.open),
-                ahead=(),
-                seen=state.seen + calm,
-                level=max(0.0, state.level - self.leak * calm),
-            )
-        elif state.open > state.judged:
-            state = replace(state, judged=state.open)
-        return state, Verdict(self.name)
+        state = _rested(state, calm, self.leak)
+        return replace(state, asks=True) if ends and state.doubt else state, Verdict(self.name)
+
+    def _doubted(self, state: Watched, word: Heard, score: float) -> Watched:
+        """Return the state with what a word adds to the doubt, or begins one."""
+        known = state.doubt
+        if known is None and not score:
+            return state
+        start = known.start if known else self._place(state, word).start
+        return replace(
+            state, doubt=Doubt(max(score, known.score if known else 0.0), start, word.end)
+        )
 
     def _counted(self, state: Watched, word: Heard, rule: Stop) -> Watched:
         """Return the state with one more word judged."""
@@ -263,20 +363,28 @@ def _placeless(verdict: Verdict) -> Verdict:
     return replace(verdict, findings=tuple(replace(f, span=None) for f in verdict.findings))
 
 
-def _fed(state: Watched, read: Advanced, chunk: str) -> Watched:
-    """Return the state with what was read of a chunk."""
-    ahead = (*state.ahead, *read.words)
-    return replace(
-        state, memory=read.state, size=state.size + len(chunk), open=read.open, ahead=ahead
-    )
-
-
 def _passed(state: Watched, count: int, leak: float) -> Watched:
     """Return the state after words that count for nothing."""
     if not count:
         return state
     level = max(0.0, state.level - leak * count)
     return replace(state, seen=state.seen + count, level=level)
+
+
+def _rested(state: Watched, calm: int, leak: float) -> Watched:
+    """Return the state once all words were judged, the last `calm` of which count for nothing.
+
+    `_passed` and `_settled` in one copy: most steps of all streams end here.
+    """
+    if state.ahead:
+        return replace(
+            state,
+            judged=max(state.ahead[-1].end, state.open),
+            ahead=(),
+            seen=state.seen + calm,
+            level=max(0.0, state.level - leak * calm),
+        )
+    return replace(state, judged=state.open) if state.open > state.judged else state
 
 
 def _settled(state: Watched, ahead: tuple[Heard, ...], last: Heard) -> Watched:

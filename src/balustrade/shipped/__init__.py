@@ -5,6 +5,7 @@ from __future__ import annotations
 from balustrade.shipped.describe import (
     HERE,
     SHIPPED,
+    Confirmed,
     Description,
     Gate,
     Head,
@@ -20,6 +21,7 @@ from balustrade.shipped.describe import (
 __all__ = [
     "HERE",
     "SHIPPED",
+    "Confirmed",
     "Description",
     "Gate",
     "Head",

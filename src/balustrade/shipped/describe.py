@@ -64,6 +64,17 @@ class Stop(Struct, frozen=True):
     words: int
 
 
+class Confirmed(Struct, frozen=True):
+    """Thresholds of a monitor whose doubts another model must share."""
+
+    by: str
+    """The other model."""
+    fingerprint: str
+    """Of its description: with another one the thresholds mean nothing."""
+    thresholds: dict[str, float]
+    """False-alarm rate, as written in a policy, to the probability that keeps it."""
+
+
 class Description(Struct, frozen=True):
     """One shipped model; enough for a guard, which never sees the weights."""
 
@@ -98,6 +109,9 @@ class Description(Struct, frozen=True):
     gate: Gate | None = None
     """Cascade: its weights are the encoder's."""
     stop: Stop | None = None
+    """Monitor: its rule."""
+    confirmed: Confirmed | None = None
+    """Monitor: its thresholds where it does not stop a stream alone."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -121,17 +135,31 @@ class Description(Struct, frozen=True):
         Raises:
             PolicyError: There is no such head, or the rate is lower than any that was measured.
         """
-        head = self.head(name)
-        measured = sorted((float(rate), value) for rate, value in head.thresholds.items())
+        return self._kept(f"head {name!r}", self.head(name).thresholds, false_alarms)
+
+    def confirmed_for(self, model: str, false_alarms: float) -> float | None:
+        """Return the same for a monitor whose doubts `model` shares; None for another model.
+
+        Raises:
+            PolicyError: The rate is lower than any that was measured.
+        """
+        if self.confirmed is None or self.confirmed.by != model:
+            return None
+        what = f"confirmed by {model!r}"
+        return self._kept(what, self.confirmed.thresholds, false_alarms)
+
+    def _kept(self, what: str, thresholds: dict[str, float], false_alarms: float) -> float:
+        """Return the threshold of the highest rate that is not above the one asked for."""
+        measured = sorted((float(rate), value) for rate, value in thresholds.items())
         kept = [value for rate, value in measured if rate <= false_alarms]
         if not measured:
             raise PolicyError(
-                f"model {self.name!r}, head {name!r}: no false-alarm rate was measured; "
+                f"model {self.name!r}, {what}: no false-alarm rate was measured; "
                 "give a threshold instead"
             )
         if not kept:
             raise PolicyError(
-                f"model {self.name!r}, head {name!r}: expected a false-alarm rate of at least "
+                f"model {self.name!r}, {what}: expected a false-alarm rate of at least "
                 f"{measured[0][0]}, found {false_alarms}"
             )
         return kept[-1]

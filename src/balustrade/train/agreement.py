@@ -18,7 +18,6 @@ from random import Random
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from balustrade.backends.onnx import Onnx
@@ -30,7 +29,7 @@ from balustrade.models.encoder import Encoder, Shape
 from balustrade.shipped import HERE, describe
 from balustrade.text.normalise import normalise
 from balustrade.train.align import batches, encoded
-from balustrade.train.encoder import KEPT, mixed
+from balustrade.train.encoder import KEPT, final
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import WINDOW
 
@@ -49,8 +48,7 @@ CHARACTERS = 500
 
 def main(bench: Path, work: Path, folder: Path, most: int) -> float:
     """Print the table; return the largest difference in points of average precision."""
-    taught, before = (load_file(work / f"{what}.safetensors") for what in ("taught", "aligned"))
-    weights = mixed(taught, before, KEPT)
+    weights = final(work, KEPT)
     pieces, width = weights["piece.weight"].shape
     layers = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
     inner = len(weights["blocks.0.up.bias"])

@@ -79,8 +79,11 @@ def _public(data: Path, sizes: Sizes) -> Corpus:
     return Corpus([row for _, row in pairs], [stem for stem, _ in pairs], [])
 
 
-def late() -> list[Example]:
-    """Return rows that teach but do not shape the vocabulary, so that adding some keeps it."""
+def late(rounds: int = 2) -> list[Example]:
+    """Return rows that teach but do not shape the vocabulary, so that adding some keeps it.
+
+    The first round of the encoder's teaching sees fewer of them than the second.
+    """
     rows = [
         *posts.examples(),
         *_contrasts(),
@@ -88,13 +91,14 @@ def late() -> list[Example]:
         *prose.examples(),
         *asks.examples(),
         *roles.examples(),
+        *(_contrasts("again") if rounds > 1 else []),
     ]
     return [row for row in rows if row.id not in excluded()]
 
 
 def stories(corpus: Corpus, count: int, seed: int) -> list[Example]:
     """Return long texts in which one sentence matters; none has a sentence that was held out."""
-    rows = [*corpus.rows, *late()]
+    rows = [*corpus.rows, *late(1)]
     base = [row for row in rows if not row.id.startswith(MADE) and not is_held_out(row)]
     # Our own phrases are no ordinary sentences: some ask for harm.
     own = {*languages.pairs(seed)}
@@ -109,11 +113,12 @@ MADE = ("scene-", "grammar-", "sentence-", "prose-")
 """Beginnings of the IDs of rows that were made from others."""
 
 
-def _contrasts() -> list[Example]:
+def _contrasts(folder: str = "") -> list[Example]:
     """Return requests and their harmless twins: lines of label, hazard and text by language."""
+    part = f"-{folder}" if folder else ""
     return [
         Example(
-            f"contrast-{file.stem}-{number}",
+            f"contrast-{file.stem}{part}-{number}",
             text,
             "unsafe" if label == "unsafe" else "safe",
             Kind.PROMPT if label == "unsafe" else Kind.HARD_BENIGN,
@@ -122,7 +127,7 @@ def _contrasts() -> list[Example]:
             source=f"contrasts-{file.stem}",
             licence=languages.LICENCE,
         )
-        for file in sorted(Path(__file__).with_name("contrasts").glob("*.tsv"))
+        for file in sorted(Path(__file__).with_name("contrasts").joinpath(folder).glob("*.tsv"))
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
         for label, hazard, text in [line.split("\t", 2)]
     ]

@@ -56,6 +56,8 @@ POOL = 6_144
 HEADS = len(ENCODER_HEADS)
 KEPT = 0.15
 """Of the body before it was taught, mixed into what is shipped."""
+ROUNDS = ("taught", "taught again")
+"""Of the teaching: the second goes on from the first, at rates that rise and fall once more."""
 HEAD_PARTS = ("query", "local", "whole")
 EVERY = 600
 """Seconds between checkpoints."""
@@ -76,6 +78,7 @@ class Config(Spec, frozen=True):
     switched: Count = 50_000  # English rows that are aligned with words of other languages in them
     align_rate: Positive = 5e-4
     tokens: Count = 11_000_000  # of labelled text, padding included
+    again: Count = 5_500_000  # of a second round, from where the first ended
     rate: Positive = 1.5e-4
     pieces_rate: Positive = 1e-4  # low: words that no row holds must stay among those that do
     heads_rate: Positive = 2e-3
@@ -106,11 +109,23 @@ def main(config: Config) -> None:
     if not (work / "aligned.safetensors").exists():
         align(model, tokenizer, corpus, config)
     model.load_state_dict(load_file(work / "aligned.safetensors"))
-    if not (work / "taught.safetensors").exists():
-        teach(model, tokenizer, corpus, config)
-    taught = load_file(work / "taught.safetensors")
-    model.load_state_dict(mixed(taught, load_file(work / "aligned.safetensors"), config.kept))
+    for number, name in enumerate(ROUNDS):
+        if not (work / f"{name}.safetensors").exists():
+            teach(model, tokenizer, corpus, config, number)
+        model.load_state_dict(load_file(work / f"{name}.safetensors"))
+    model.load_state_dict(final(work, config.kept))
     ship(model, tokenizer, corpus, config)
+
+
+def final(work: Path, kept: float) -> dict[str, torch.Tensor]:
+    """Return the weights that are shipped: the mean of both rounds, `kept` of those before them.
+
+    Averaged weights of two runs judge texts from elsewhere better than either run's (Izmailov et
+    al. 2018, arXiv 1803.05407).
+    """
+    first, second = (load_file(work / f"{name}.safetensors") for name in ROUNDS)
+    mean = {name: value.lerp(second[name], 0.5) for name, value in first.items()}
+    return mixed(mean, load_file(work / "aligned.safetensors"), kept)
 
 
 def base_folder(config: Config) -> Path:
@@ -247,32 +262,36 @@ def chosen(corpus: Corpus, config: Config, rng: Random) -> list[Pair]:
     return found
 
 
-def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -> None:
-    """Train all heads at once on rows drawn from balanced sources."""
+def teach(
+    model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config, number: int = 0
+) -> None:
+    """Train all heads at once on rows drawn from balanced sources, in round `number`."""
     told = stories(corpus, config.stories, config.seed)
-    rows, stems = prepared(corpus, [*late(), *told], config.without)
+    rows, stems = prepared(corpus, [*late(number + 1), *told], config.without)
     chance = draws(stems, config.flatten)
-    rng = Random(config.seed)
+    seed, tokens = config.seed + number, (config.tokens, config.again)[number]
+    rng = Random(seed)
     say = Augment(lexicon(corpus.pairs), rng, switch=config.switch)
     own = languages.pairs(config.seed)
     model.is_coarse = True
     model.drop = config.drop
     step_by = optimiser(model, config.rate, config.heads_rate, config.pieces_rate)
-    work = Path(config.work)
-    done, step, mean = _resumed(work, model, step_by)
+    path = Path(config.work) / f"{ROUNDS[number]}.safetensors"
+    stopped = path.with_suffix(".pt")
+    done, step, mean = _resumed(stopped, model, step_by)
     started = kept = monotonic()
     model.train()
-    while done < config.tokens:
-        draw = np.random.default_rng((config.seed, done))
-        rng.seed(f"{config.seed}-{done}")
-        torch.manual_seed(config.seed + done)  # what is dropped, too, if it is resumed here
+    while done < tokens:
+        draw = np.random.default_rng((seed, done))
+        rng.seed(f"{seed}-{done}")
+        torch.manual_seed(seed + done)  # what is dropped, too, if it is resumed here
         some = [rows[n] for n in draw.choice(len(rows), POOL, p=chance)]
         ready = list(batches(*read(tokenizer, some, say, rng), BATCH))
         rng.shuffle(ready)
         for batch in ready:
             step += 1
             done += batch.pieces.numel()
-            _warm_by_tokens(step_by, done, config.tokens)
+            _warm_by_tokens(step_by, done, tokens)
             value = lesson(model, batch, some)
             if config.agree and step % config.agree == 0:
                 value = value + agreement(model, tokenizer, rng.sample(own, 80))
@@ -283,11 +302,12 @@ def teach(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
             mean += (float(value.detach()) - mean) / min(step, 100)
             if step % 50 == 0:
                 spent = monotonic() - started
-                print(f"teach {done / config.tokens:.1%}: {mean:.4f}, {spent:.0f} s", flush=True)
+                print(f"teach {done / tokens:.1%}: {mean:.4f}, {spent:.0f} s", flush=True)
         if monotonic() - kept > EVERY:
             kept = monotonic()
-            _keep(work, model, step_by, Run(done, step, mean))
-    save_file(model.state_dict(), work / "taught.safetensors")
+            _keep(stopped, model, step_by, Run(done, step, mean))
+    save_file(model.state_dict(), path)
+    stopped.unlink(missing_ok=True)
 
 
 def mixed(
@@ -316,16 +336,14 @@ class Run(NamedTuple):
     mean: float = 0.0
 
 
-def _keep(work: Path, model: Encoder, step_by: torch.optim.Optimizer, run: Run) -> None:
+def _keep(path: Path, model: Encoder, step_by: torch.optim.Optimizer, run: Run) -> None:
     """Write a checkpoint whole, then put it in the last one's place."""
-    path = work / "teaching.pt"
     state = (model.state_dict(), step_by.state_dict(), *run)
     torch.save(state, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 
 
-def _resumed(work: Path, model: Encoder, step_by: torch.optim.Optimizer) -> Run:
-    path = work / "teaching.pt"
+def _resumed(path: Path, model: Encoder, step_by: torch.optim.Optimizer) -> Run:
     if not path.exists():
         return Run()
     weights, state, *run = torch.load(path, weights_only=True)

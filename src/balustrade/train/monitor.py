@@ -12,6 +12,7 @@ Words are labelled by `annotate.py` (FineHarm's way), the network is taught by t
 of arXiv 2506.09996 (`scm.py`) and by what the encoder says of unfinished texts (`echo.py`). When it
 stops is chosen on rows that were held out (`stopping.py`): the threshold by how many long harmless
 answers may be stopped, and with it the number of hits, and of words they count among, by macro-F1.
+Where the cascade must agree (`Scm.confirm`), the score of both has thresholds of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from safetensors.torch import load_file
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.pieces import Pieces
 from balustrade.backends.recurrent import Marks, Recurrent, asked
+from balustrade.backends.route import Backend
 from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
@@ -42,8 +44,9 @@ from balustrade.data.fineharm import FineHarm
 from balustrade.evals.calibrate import promised, promises
 from balustrade.models import recurrent
 from balustrade.models.scm import BENIGN, IGNORED, Monitor
-from balustrade.shipped import Description, Head, describe
+from balustrade.shipped import Confirmed, Description, Head, describe, fingerprint
 from balustrade.text.growing import every
+from balustrade.train import doubts
 from balustrade.train.annotate import Annotator, Answer, sentences
 from balustrade.train.arguments import parsed
 from balustrade.train.calibration import RATES
@@ -102,7 +105,7 @@ def main(config: Config) -> Description:
     model = begin(Path(config.work), config)
     print(f"{sum(len(each.pieces) for each in lessons):,} pieces an epoch", flush=True)
     teach(model, lessons, taught_by(config), told=100)
-    return write(model, held, config, out)
+    return write(model, held, config, out, doubts.tiers(out))
 
 
 def lessons_of(config: Config, reader: Reader) -> tuple[list[Lesson], list[FineHarm]]:
@@ -294,8 +297,10 @@ def begin_vectors(work: Path, config: Config) -> torch.Tensor:
     return scaled
 
 
-def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -> Description:
-    """Write the weights, choose by them when to stop, and write that."""
+def write(
+    model: Monitor, held: Sequence[FineHarm], config: Config, out: Path, other: Backend
+) -> Description:
+    """Write the weights, choose by them when to stop, alone and where `other` agrees."""
     arrays, bias = recurrent.packed(model)
     data = save(arrays)
     (out / "monitor.safetensors").write_bytes(data)
@@ -313,15 +318,21 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
     with TemporaryDirectory() as folder:
         engine = Recurrent("monitor", _draft(Path(folder), description, out))
         streams = heard(engine, [(row.prompt, row.response) for row in answers])
-        calm = heard(engine, long_texts(harmless, config))
-    chosen = choose_stop(streams, harmful, calm, config.aim)
-    highs = [highest(scores, chosen.stop) for scores in calm]
-    limits = promises(RATES, lambda rate: limit(highs, rate))
+        texts = long_texts(harmless, config)
+        calm = heard(engine, texts)
+        chosen = choose_stop(streams, harmful, calm, config.aim)
+        both = doubts.highs(engine, other, chosen.stop, texts)
+    limits = _limits([highest(scores, chosen.stop) for scores in calm])
     head = replace(head, threshold=promised(limits, config.aim), thresholds=limits)
-    description = replace(description, heads=(head,), stop=chosen.stop)
+    shared = Confirmed(doubts.OTHER, fingerprint(doubts.OTHER, out), _limits(both))
+    description = replace(description, heads=(head,), stop=chosen.stop, confirmed=shared)
     write_json(out / "monitor.json", description)
     write_json(out / "monitor.manifest.json", manifest(config, Path(config.data)))
     return description
+
+
+def _limits(highs: Sequence[float]) -> dict[str, float]:
+    return promises(RATES, lambda rate: limit(highs, rate))
 
 
 def _draft(folder: Path, description: Description, out: Path) -> Path:
