@@ -2,6 +2,7 @@
 
     python benchmarks/streams.py [--streams 2000] [--rate 30] [--processes 2] [--seconds 30]
     python benchmarks/streams.py --seconds 600 --every 30    # a soak: memory must stay flat
+    python benchmarks/streams.py --confirm cascade           # streams in doubt ask the cascade
 
 Each process has a core of its own and its part of the streams. A stream is an answer of 400 to
 1,200 tokens by a scripted model that keeps time; when it ends, the next begins with a request of
@@ -62,8 +63,8 @@ class Due(NamedTuple):
 class Load:
     """One process's streams, and how late their verdicts came."""
 
-    def __init__(self, streams: int, rate: float, seed: int) -> None:
-        self.judged = rail()
+    def __init__(self, streams: int, rate: float, seed: int, confirm: str = "") -> None:
+        self.judged = rail(confirm=confirm)
         self.send = engine()
         self.rng = random.Random(seed)
         self.gap = 1.0 / rate
@@ -152,7 +153,7 @@ def tokens(text: str) -> list[str]:
     return found
 
 
-def rail(threshold: float = 0.99) -> Any:
+def rail(threshold: float = 0.99, confirm: str = "") -> Any:
     from balustrade.core.content import Stage
     from balustrade.core.taxonomy import RESPONSE_HARM
     from balustrade.guards.scm import Scm
@@ -161,16 +162,17 @@ def rail(threshold: float = 0.99) -> Any:
     from balustrade.rails.stream import Stream
 
     rule = Rule("early", RESPONSE_HARM, guard="scm", action="flag", threshold=threshold)
-    return Stream(Rail((Scm(),), Policy("p", (rule,)), Stage.OUTPUT))
+    return Stream(Rail((Scm(confirm=confirm),), Policy("p", (rule,)), Stage.OUTPUT))
 
 
 def engine() -> Any:
     from balustrade.backends.recurrent import Recurrent
     from balustrade.backends.route import Route
+    from balustrade.backends.shipped import makers
 
     backend = Recurrent()
     backend.load()
-    return Route({"monitor": lambda: backend}).send
+    return Route({**makers(), "monitor": lambda: backend}).send
 
 
 def tidy() -> None:
@@ -187,7 +189,9 @@ def resident() -> float:
     return 0.0
 
 
-def cost(batch: int, since: int = 0, rounds: int = 300, *, whole: bool = False) -> float:
+def cost(
+    batch: int, since: int = 0, rounds: int = 300, *, whole: bool = False, confirm: str = ""
+) -> float:
     """Return the microseconds of CPU that a token costs in a batch, from its n-th word on.
 
     Args:
@@ -195,12 +199,13 @@ def cost(batch: int, since: int = 0, rounds: int = 300, *, whole: bool = False) 
         since: Words each has had before.
         rounds: Steps that are measured.
         whole: Whether the rail's `Stream` is measured, or the model alone.
+        confirm: The model that streams in doubt ask.
     """
     from balustrade.core.call import Advance, Onward
     from balustrade.core.content import Content
     from balustrade.flow.run import run
 
-    send, judged = engine(), rail()
+    send, judged = engine(), rail(confirm=confirm)
     words = [f" {word}" for word in prose().split()]
     states: list[Any] = [ASKED] * batch
     if whole:
@@ -235,21 +240,22 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--every", type=float, default=0.0, help="seconds between looks at memory")
+    parser.add_argument("--confirm", default="", help="the model that streams in doubt ask")
     parser.add_argument("--worker", type=int, default=-1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker >= 0:
-        load = Load(options.streams, options.rate, options.worker)
+        load = Load(options.streams, options.rate, options.worker, options.confirm)
         tidy()
         print(json.dumps(load.run(options.seconds, options.every or options.seconds)))
         return
     cores = sorted(os.sched_getaffinity(0))
     print(f"Python {platform.python_version()}, {cpu()}, {len(cores)} cores\n")
-    steps()
+    steps(options.confirm)
     print()
     load_test(options, cores)
 
 
-def steps() -> None:
+def steps(confirm: str) -> None:
     """Print what a step costs on one core, in a process of its own."""
     row("a step, one core, one word a token", "model", "rail")
     row("---", "---", "---")
@@ -260,7 +266,9 @@ def steps() -> None:
         ("… at token 4,000", [{"batch": 1, "since": 4_000, "rounds": 2_000}]),
     ):
         [fields] = asked
-        found = [measured({**fields, "whole": whole}) for whole in (False, True)]
+        found = [
+            measured({**fields, "whole": whole, "confirm": confirm}) for whole in (False, True)
+        ]
         row(label, *(f"{each:.1f}" for each in found))
 
 
@@ -290,6 +298,7 @@ def load_test(options: argparse.Namespace, cores: list[int]) -> None:
                 *("--worker", str(number), "--rate", str(options.rate)),
                 *("--streams", str(options.streams // count + (number < options.streams % count))),
                 *("--seconds", str(options.seconds), "--every", str(options.every)),
+                *(("--confirm", options.confirm) if options.confirm else ()),
             ],
             env=single(),
             stdout=subprocess.PIPE,

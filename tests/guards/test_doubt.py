@@ -46,7 +46,7 @@ def written(known: Sequence[float]) -> str:
 
 def heard(known: Sequence[float], call: Advance) -> Onward:
     """Play the monitor: the n-th word scores the n-th number; a state is the text so far."""
-    found = []
+    found: list[Advanced] = []
     for state, chunk in zip(call.states, call.chunks, strict=True):
         text, seen = ("", 0) if isinstance(state, str) else state
         words = (every if call.ends else whole)(text + chunk)
@@ -95,7 +95,8 @@ def judged(known: Sequence[float], send: Send, **fields: Any) -> Verdict:
 
 
 def streamed(one: Scm, chunks: Sequence[str], send: Send) -> list[Any]:
-    state, found = one.start(ASKED), []
+    state = one.start(ASKED)
+    found: list[Any] = []
     for chunk in chunks:
         fresh, has_advanced = chunk, True
         while has_advanced:

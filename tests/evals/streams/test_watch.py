@@ -6,6 +6,7 @@ from contextlib import closing
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from balustrade.core.errors import DataError
 from balustrade.evals.named import Access, subject
@@ -48,6 +49,19 @@ def test_on_prefixes_the_stop_waits_for_the_next_place_of_judgement() -> None:
     watch = keywords(grown=True)
     assert watch.watch([LATE]) == [Outcome(8, 7, 4, stopped=True)]
     assert watch.reading.characters > len(LATE.text)
+
+
+def test_what_a_stream_guard_asks_another_model_counts_as_read() -> None:
+    [answer] = [each for each in onset_answers(10) if each.unsafe][:1]
+    readings = []
+    for fields in ({}, {"confirm": "static"}):
+        with closing(subject("scm", Access(fields))) as made:
+            watch = Watch(made.guard, replace(answer_head(made), threshold=1.0), made.send)
+            watch.watch([answer])
+            readings.append(watch.reading)
+    assert readings[0] == Reading(answer.words, len(answer.text))
+    assert readings[1].texts > readings[0].texts
+    assert readings[1].characters > readings[0].characters
 
 
 def test_more_streams_than_grow_at_once_come_out_in_order() -> None:

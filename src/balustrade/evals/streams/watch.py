@@ -7,7 +7,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from balustrade.core.call import Flow, Send
+from balustrade.core.call import Call, Classify, Flow, Reply, Send
 from balustrade.core.content import Content, Stage
 from balustrade.core.decision import Decision
 from balustrade.core.guard import Guard, Incremental, Latency, Monitor
@@ -120,12 +120,22 @@ class Watch:
     def _take(
         self, live: Sequence[_Live], flow: Flow[list[tuple[Progress, Piece]]], *, words: int
     ) -> None:
-        for each, (state, piece) in zip(live, run(flow, self._send), strict=True):
+        for each, (state, piece) in zip(live, run(flow, self._asked), strict=True):
             each.state = state
             each.seen += words
             each.characters += len(piece.text)
             each.is_cut = piece.cut
             each.decision = piece.decision
+
+    def _asked(self, calls: tuple[Call, ...]) -> Sequence[Reply]:
+        """Count what a guard that is fed asks about besides, and have it answered."""
+        for call in calls:
+            if self._is_fed and isinstance(call, Classify):
+                self._fed = Reading(
+                    self._fed.texts + len(call.texts),
+                    self._fed.characters + sum(map(len, call.texts)),
+                )
+        return self._send(calls)
 
 
 class Metered:
