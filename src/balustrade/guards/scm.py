@@ -9,77 +9,21 @@ stops the stream: with the threshold of the paper's rule both stop at the same w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 from msgspec.structs import replace
 
-from balustrade.core.call import Advanced, Flow, Heard, advance
+from balustrade.core.call import Flow, Heard, advance
 from balustrade.core.content import Content, Role
 from balustrade.core.guard import Latency
 from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM
 from balustrade.core.verdict import Finding, Span, Verdict
-from balustrade.guards.doubt import (
-    BEGUN,
-    EVERY,
-    READ,
-    REQUEST,
-    Doubt,
-    Question,
-    confirmed,
-    opinions,
-)
+from balustrade.guards.doubt import BEGUN, EVERY, REQUEST, Doubt, confirmed, opinions
+from balustrade.guards.watched import Hit, Watched, passed, read_on, rested, settled
 from balustrade.shipped import SHIPPED, Stop, described
 from balustrade.text.growing import LONGEST
-
-
-class Hit(Struct, frozen=True):
-    """A word that counts: which of the stream's words it is, and what was heard there."""
-
-    place: int
-    word: Heard
-
-
-class Watched(Struct, frozen=True):
-    """Where a stream is; bounded, however long the stream."""
-
-    memory: Any
-    """The model's state, or the request before the first chunk."""
-    size: int = 0
-    """Characters given."""
-    judged: int = 0
-    """Up to here every word was judged."""
-    open: int = 0
-    """Where the word begins that is not whole yet."""
-    ahead: tuple[Heard, ...] = ()
-    """Words that were read with the last chunk but not yet judged."""
-    seen: int = 0
-    """Words that were judged."""
-    hits: tuple[Hit, ...] = ()
-    level: float = 0.0
-    """Leaky: hits that are not forgotten."""
-    lowest: float = 1.0
-    """Leaky: the lowest score among them."""
-    best: float = 0.0
-    """The highest score that was reported."""
-    starts: tuple[int, ...] = ()
-    """Where the last words begin that are held back."""
-    request: str = ""
-    """What is answered, where another model may be asked."""
-    text: str = ""
-    """The end of what was given, likewise."""
-    doubt: Doubt | None = None
-    due: int = BEGUN
-    """How many words must have been judged before the other model is asked."""
-    asks: bool = False
-    """Whether it is to be asked now."""
-
-    def question(self) -> Question:
-        """Return what the other model is to judge."""
-        assert self.doubt is not None
-        end = self.doubt.end - (self.size - len(self.text))
-        return Question(self.request, self.text[max(0, end - READ) : end])
 
 
 class Scm(Spec, frozen=True):
@@ -185,7 +129,7 @@ class Scm(Spec, frozen=True):
             texts = [batch[slot].text for slot in able]
             read = yield from advance(self.model, asked, texts, ends=True)
             states = [
-                self._given(self.start(batch[slot]), one, text)
+                read_on(self.start(batch[slot]), one, text, keeps=bool(self.confirm))
                 for slot, one, text in zip(able, read, texts, strict=True)
             ]
             for slot, verdict in zip(able, (yield from self._through(states)), strict=True):
@@ -208,7 +152,7 @@ class Scm(Spec, frozen=True):
             memories = [states[slot].memory for slot in fed]
             read = yield from advance(self.model, memories, [chunks[slot] for slot in fed])
             for slot, one in zip(fed, read, strict=True):
-                grown[slot] = self._given(states[slot], one, chunks[slot])
+                grown[slot] = read_on(states[slot], one, chunks[slot], keeps=bool(self.confirm))
         moved = [self._onward(state) for state in grown]
         return (yield from self._asked(moved)) if self.confirm else moved
 
@@ -235,21 +179,6 @@ class Scm(Spec, frozen=True):
     def finish(self, states: Sequence[Watched], /) -> Flow[list[Verdict]]:
         """Judge the open word of each stream that has ended."""
         return self.peek(states)
-
-    def _given(self, state: Watched, read: Advanced, chunk: str) -> Watched:
-        """Return the state with what was read of a chunk."""
-        grown = replace(
-            state,
-            memory=read.state,
-            size=state.size + len(chunk),
-            open=read.open,
-            ahead=(*state.ahead, *read.words),
-        )
-        if not self.confirm:
-            return grown
-        needed = state.doubt.end if state.doubt else state.judged
-        passed = needed - READ - (state.size - len(state.text))
-        return replace(grown, text=state.text[max(0, passed) :] + chunk)
 
     def _through(self, states: Sequence[Watched]) -> Flow[list[Verdict]]:
         """Judge all words that were read of texts that end there; return all findings of each."""
@@ -298,19 +227,19 @@ class Scm(Spec, frozen=True):
                 calm += 1
                 continue
             rule = self.rule
-            state = self._counted(_passed(state, calm, self.leak), word, rule)
+            state = self._counted(passed(state, calm, self.leak), word, rule)
             calm = 0
             score = self._score(state, rule) if word.score >= self.floor else 0.0
             if self.confirm:
                 state = self._doubted(state, word, score)
                 if state.doubt and state.seen >= state.due:
-                    state = _settled(state, state.ahead[number:], word)
+                    state = settled(state, state.ahead[number:], word)
                     return replace(state, asks=True), Verdict(self.name)
             elif score > state.best:
                 finding = Finding(self.category, score, self._place(state, word))
-                state = _settled(state, state.ahead[number:], word)
+                state = settled(state, state.ahead[number:], word)
                 return replace(state, best=score), Verdict(self.name, (finding,))
-        state = _rested(state, calm, self.leak)
+        state = rested(state, calm, self.leak)
         return replace(state, asks=True) if ends and state.doubt else state, Verdict(self.name)
 
     def _doubted(self, state: Watched, word: Heard, score: float) -> Watched:
@@ -361,32 +290,3 @@ def _is_answer(content: Content) -> bool:
 def _placeless(verdict: Verdict) -> Verdict:
     """Return findings of an answer in several parts, which were read as one text."""
     return replace(verdict, findings=tuple(replace(f, span=None) for f in verdict.findings))
-
-
-def _passed(state: Watched, count: int, leak: float) -> Watched:
-    """Return the state after words that count for nothing."""
-    if not count:
-        return state
-    level = max(0.0, state.level - leak * count)
-    return replace(state, seen=state.seen + count, level=level)
-
-
-def _rested(state: Watched, calm: int, leak: float) -> Watched:
-    """Return the state once all words were judged, the last `calm` of which count for nothing.
-
-    `_passed` and `_settled` in one copy: most steps of all streams end here.
-    """
-    if state.ahead:
-        return replace(
-            state,
-            judged=max(state.ahead[-1].end, state.open),
-            ahead=(),
-            seen=state.seen + calm,
-            level=max(0.0, state.level - leak * calm),
-        )
-    return replace(state, judged=state.open) if state.open > state.judged else state
-
-
-def _settled(state: Watched, ahead: tuple[Heard, ...], last: Heard) -> Watched:
-    """Return the state once a word was the last that was judged."""
-    return replace(state, judged=last.end if ahead else max(last.end, state.open), ahead=ahead)
