@@ -11,7 +11,18 @@ from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.data.split import share_of
 from balustrade.text.normalise import normalise
-from balustrade.train import asks, grammar, languages, parallel, posts, prose, roles, scenes, tasks
+from balustrade.train import (
+    asks,
+    grammar,
+    howtos,
+    languages,
+    parallel,
+    posts,
+    prose,
+    roles,
+    scenes,
+    tasks,
+)
 from balustrade.train.excluded import excluded
 from balustrade.train.parallel import Pair
 
@@ -91,8 +102,9 @@ def late(rounds: int = 2) -> list[Example]:
         *prose.examples(),
         *asks.examples(),
         *roles.examples(),
-        *(_contrasts("again") if rounds > 1 else []),
     ]
+    if rounds > 1:
+        rows += [*_contrasts("again"), *howtos.examples()]
     return [row for row in rows if row.id not in excluded()]
 
 
@@ -134,8 +146,8 @@ def _contrasts(folder: str = "") -> list[Example]:
 
 
 OWN = (
-    "phrases-", "posts-", "contrasts-", "tasks-", "prose-", "asks-", "roles-", "scene-", "story-",
-    "sentences-", "grammar-",
+    "phrases-", "posts-", "contrasts-", "tasks-", "prose-", "asks-", "roles-", "howtos-", "scene-",
+    "story-", "sentences-", "grammar-",
 )  # fmt: skip
 """Beginnings of the names of our own sources: harmless text of theirs sets no threshold."""
 HELD_OUT = 0.05

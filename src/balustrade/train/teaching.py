@@ -72,6 +72,7 @@ BOOSTS = {
     "prose-": 0.8,
     "asks-": 1.5,
     "roles-": 5.0,
+    "howtos-": 4.0,
     "sentences-": 0.5,
     "scene-": 1.2,
     "xquad": 1.8,
