@@ -70,6 +70,26 @@ def test_contrasts_are_half_harmful_half_harmless() -> None:
     assert not any(row.hazards for row in rows if not row.is_unsafe)
 
 
+def test_harmful_and_harmless_how_tos_are_asked_in_the_same_forms() -> None:
+    rows = [row for row in late() if row.source.startswith("howtos-")]
+    for lang, opening in (("en", "how can i "), ("zh", "如何")):
+        own = [row for row in rows if row.lang == lang]
+        labels = {row.label for row in own if row.text.startswith(opening)}
+        assert labels == {"safe", "unsafe"}
+        assert len({row.text for row in own}) == len(own) > 1_200
+        assert all(bool(row.hazards) == row.is_unsafe for row in own)
+
+
+def test_what_came_later_is_kept_from_the_first_round() -> None:
+    first, both = {row.id for row in late(1)}, {row.id for row in late()}
+    assert first < both
+    new = {name.rpartition("-")[0] for name in both - first}
+    assert new == {
+        "howto-en", "howto-zh",
+        *(f"contrast-{lang}-again" for lang in ("bn", "en", "jv", "zh")),
+    }  # fmt: skip
+
+
 def test_a_story_has_ordinary_sentences_around_the_one_that_matters() -> None:
     rows = stories(corpus(), 60, 0)
     assert rows == stories(corpus(), 60, 0)

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from balustrade.backends.onnx import Onnx
@@ -220,6 +220,35 @@ def test_a_checkpoint_that_is_past_the_end_is_the_result(finished: Run, tmp_path
     torch.save((model.state_dict(), step_by.state_dict(), 5, 1, 0.0), tmp_path / "taught.pt")
     encoder.teach(begun(finished)[2], tokenizer, corpus, config)
     assert (load_file(tmp_path / "taught.safetensors")["whole.bias"] == 7.0).all()
+
+
+def test_what_ships_is_the_mean_of_both_rounds_and_a_part_of_what_was_before(
+    tmp_path: Path,
+) -> None:
+    for name, value in (("taught", 1.0), ("taught again", 3.0), ("aligned", 10.0)):
+        weights = {"blocks.0.up.weight": torch.tensor([value]), "whole.bias": torch.tensor([value])}
+        save_file(weights, tmp_path / f"{name}.safetensors")
+    found = encoder.final(tmp_path, 0.25)
+    assert found["whole.bias"].item() == 2.0
+    assert found["blocks.0.up.weight"].item() == 0.75 * 2.0 + 0.25 * 10.0
+
+
+@pytest.mark.slow
+def test_the_second_round_goes_on_from_the_first(finished: Run, tmp_path: Path) -> None:
+    work = finished.root / "work"
+    first, second = (load_file(work / f"{name}.safetensors") for name in encoder.ROUNDS)
+    aligned = load_file(work / "aligned.safetensors")
+    name = "blocks.0.up.weight"
+    steps = [(first[name] - aligned[name]).norm(), (second[name] - first[name]).norm()]
+    assert all(step > 0 for step in steps)
+    assert (second[name] - aligned[name]).norm() > max(steps) * 0.5
+    corpus, tokenizer, model = begun(finished)
+    model.load_state_dict(first)
+    config = msgspec.structs.replace(finished.config, work=str(tmp_path))
+    encoder.teach(model, tokenizer, corpus, config, 1)
+    assert (tmp_path / "taught again.safetensors").exists()
+    assert not (tmp_path / "taught.safetensors").exists()
+    assert not [*tmp_path.glob("*.pt")]
 
 
 class Small(NamedTuple):
