@@ -82,3 +82,13 @@ def test_a_head_without_measured_rates_asks_for_a_threshold() -> None:
     bare = Description("m", "m.bin", "", (Head("harm", 0.0, 1.0, 0.0, 1.0, {}),), 0.01)
     with pytest.raises(PolicyError, match="give a threshold instead"):
         bare.threshold_for("harm", 0.05)
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_manifest_names_every_file_of_rows_of_our_own(name: str) -> None:
+    own = json.loads((HERE / f"{name}.manifest.json").read_bytes())["own"]
+    folder = HERE.parent / "train"
+    files = [file for kind in ("tsv", "toml", "txt") for file in folder.rglob(f"*.{kind}")]
+    assert own == {
+        file.relative_to(folder).as_posix(): sha256(file.read_bytes()).hexdigest() for file in files
+    }

@@ -38,7 +38,7 @@ def manifest(config: Spec, data: Path) -> dict[str, Any]:
         "config": options,
         "config_sha256": digest(options),
         "code": revision(),
-        "own": digests(Path(__file__).parent, ("*/*.tsv", "*.tsv", "*.toml", "*.txt")),
+        "own": digests(Path(__file__).parent, ("**/*.tsv", "**/*.toml", "**/*.txt")),
         "data": described,
     }
     if folder := getattr(config, "parallel", ""):
