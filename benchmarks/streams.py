@@ -26,8 +26,9 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,8 +65,12 @@ class Load:
     """One process's streams, and how late their verdicts came."""
 
     def __init__(self, streams: int, rate: float, seed: int, confirm: str = "") -> None:
+        from balustrade.core.call import Classify
+
         self.judged = rail(confirm=confirm)
         self.send = engine()
+        if confirm:
+            self.send((Classify(confirm, ("ready?",), ("ready?",), careful=True),))
         self.rng = random.Random(seed)
         self.gap = 1.0 / rate
         self.tokens = tokens(prose())
@@ -113,8 +118,7 @@ class Load:
         now = time.perf_counter()
         # All keep the same time, so of those who have begun, and of newcomers, the next is first.
         order = enumerate(sorted(self.rng.random() for _ in self.states))
-        coming = deque(Due(now + RAMP * phase, number) for number, phase in order)
-        going: deque[Due] = deque()
+        queue = [Due(now + RAMP * phase, number) for number, phase in order]  # sorted, so a heap
         begin, end = now + WARM, now + WARM + seconds
         look, memory = begin, []
         is_counting, cpu = False, 0.0
@@ -126,22 +130,20 @@ class Load:
                 memory.append(resident())
                 look += every
             due: list[Due] = []
-            while (queue := first(going, coming)) and queue[0].at <= now and len(due) < MOST:
-                due.append(queue.popleft())
+            while queue[0].at <= now and len(due) < MOST:
+                due.append(heappop(queue))
+                if not queue:
+                    break
             if due:
                 self.step(due)
-                going.extend([Due(at + self.gap, number) for at, number in due])
+                for at, number in due:
+                    heappush(queue, Due(at + self.gap, number))
             else:
-                time.sleep(max(0.0, min(first(going, coming)[0].at - now, 0.001)))
+                time.sleep(max(0.0, min(queue[0].at - now, 0.001)))
             now = time.perf_counter()
         used = time.process_time() - cpu
         return {"late": self.late, "cpu": used / seconds, "ended": self.ended,
                 "memory": [*memory, resident()]}  # fmt: skip
-
-
-def first(one: deque[Due], other: deque[Due]) -> deque[Due]:
-    """Return the one whose head is due first."""
-    return one if one and (not other or one[0] <= other[0]) else other
 
 
 def tokens(text: str) -> list[str]:
