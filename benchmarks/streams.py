@@ -116,7 +116,6 @@ class Load:
     def run(self, seconds: float, every: float) -> dict[str, Any]:
         """Keep time for some seconds; return what was measured."""
         now = time.perf_counter()
-        # All keep the same time, so of those who have begun, and of newcomers, the next is first.
         order = enumerate(sorted(self.rng.random() for _ in self.states))
         queue = [Due(now + RAMP * phase, number) for number, phase in order]  # sorted, so a heap
         begin, end = now + WARM, now + WARM + seconds
@@ -130,10 +129,8 @@ class Load:
                 memory.append(resident())
                 look += every
             due: list[Due] = []
-            while queue[0].at <= now and len(due) < MOST:
+            while queue and queue[0].at <= now and len(due) < MOST:
                 due.append(heappop(queue))
-                if not queue:
-                    break
             if due:
                 self.step(due)
                 for at, number in due:

@@ -7,13 +7,10 @@ the guard that serves reads held-out texts, and the model is asked where it woul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from balustrade.backends.recurrent import Recurrent
 from balustrade.backends.route import Backend, Route
-from balustrade.backends.tiers import Tiers
 from balustrade.core.content import Content, Role
-from balustrade.core.errors import BackendError
 from balustrade.flow.run import run
 from balustrade.guards.scm import Scm
 from balustrade.shipped import Stop
@@ -21,11 +18,6 @@ from balustrade.shipped import Stop
 OTHER = "cascade"
 """The shipped model that is asked."""
 AT_ONCE = 64
-
-
-def tiers(folder: Path) -> Tiers:
-    """Return the model that is asked, from where shipped models lie."""
-    return Tiers(OTHER, folder)
 
 
 def highs(
@@ -42,8 +34,8 @@ def highs(
     for first in range(0, len(texts), AT_ONCE):
         some = texts[first : first + AT_ONCE]
         answers = [Content.of(text, Role.ASSISTANT, (Content.of(asked),)) for asked, text in some]
-        for verdict in run(guard.check(answers), route.send):
-            if verdict.error:
-                raise BackendError(verdict.error)
-            found.append(max((finding.score for finding in verdict.findings), default=0.0))
+        found += [
+            max((finding.score for finding in verdict.findings), default=0.0)
+            for verdict in run(guard.check(answers), route.send)
+        ]
     return found

@@ -37,6 +37,7 @@ from balustrade.backends.onnx import Onnx
 from balustrade.backends.pieces import Pieces
 from balustrade.backends.recurrent import Marks, Recurrent, asked
 from balustrade.backends.route import Backend
+from balustrade.backends.tiers import Tiers
 from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
@@ -105,7 +106,7 @@ def main(config: Config) -> Description:
     model = begin(Path(config.work), config)
     print(f"{sum(len(each.pieces) for each in lessons):,} pieces an epoch", flush=True)
     teach(model, lessons, taught_by(config), told=100)
-    return write(model, held, config, out, doubts.tiers(out))
+    return write(model, held, config, out, Tiers(doubts.OTHER, out))
 
 
 def lessons_of(config: Config, reader: Reader) -> tuple[list[Lesson], list[FineHarm]]:
