@@ -56,6 +56,7 @@ guard: setup
 	$(BIN)/python -m balustrade.train.static $(TRAINED)
 	$(BIN)/python -m balustrade.train.cascade $(TRAINED)
 	$(BIN)/python -m balustrade.train.monitor $(TRAINED)
+	$(BIN)/python -m balustrade.train.doubts $(TRAINED)
 	$(BIN)/python -m balustrade.train.card --data $(SHARED)/data/dev --bench $(SHARED)/data/bench
 
 leak: setup

@@ -11,12 +11,14 @@ than six letters in two; the text is that of the documentation. A loop judges al
 due in one step of the rail's `Stream`, whose guard is the shipped monitor, on the thread that a
 server's loop would have. A token is late by the time from when it was due to when its verdict was
 there; a rule that only flags keeps all streams going. What a step costs is measured with whole
-words, which cost more. Prints Markdown.
+words, which cost more. A stream in doubt asks in a thread, as in the gateway, and only the streams
+of its own step wait for it. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import json
 import os
@@ -27,11 +29,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from balustrade.backends.route import Route
+    from balustrade.core.call import Call, Reply
 
 STREAMS, RATE, PROCESSES = 2_000, 30.0, 2
 WARM = 10.0
@@ -68,9 +74,9 @@ class Load:
         from balustrade.core.call import Classify
 
         self.judged = rail(confirm=confirm)
-        self.send = engine()
+        self.route = route()
         if confirm:
-            self.send((Classify(confirm, ("ready?",), ("ready?",), careful=True),))
+            self.route.send((Classify(confirm, ("ready?",), ("ready?",), careful=True),))
         self.rng = random.Random(seed)
         self.gap = 1.0 / rate
         self.tokens = tokens(prose())
@@ -93,31 +99,45 @@ class Load:
         start = self.rng.randrange(len(self.tokens) - size)
         self.sources[number] = iter(self.tokens[start : start + size])
 
-    def step(self, due: list[Due]) -> None:
+    async def send(self, calls: tuple[Call, ...]) -> Sequence[Reply]:
+        """Answer the monitor's calls at once and others in a thread, as the gateway does."""
+        from balustrade.core.call import Advance
+
+        if all(isinstance(call, Advance) for call in calls):
+            return self.route.send(calls)
+        return await self.route.asend(calls)
+
+    async def step(self, due: list[Due]) -> None:
         """Judge the next token of each stream, or the end of it."""
-        from balustrade.flow.run import run
+        from balustrade.flow.run import arun
 
         states, sources = self.states, self.sources
         numbers = [number for _, number in due]
         chunks = [next(sources[number], "") for number in numbers]
-        stepped = run(self.judged.step([states[number] for number in numbers], chunks), self.send)
+        stepped = await arun(
+            self.judged.step([states[number] for number in numbers], chunks), self.send
+        )
         done = time.perf_counter()
         for number, (state, _) in zip(numbers, stepped, strict=True):
             states[number] = state
         self.late.update([int((done - at) * 1_000) for at, _ in due])
         over = [number for number, chunk in zip(numbers, chunks, strict=True) if not chunk]
         if over:
-            ends = run(self.judged.finish([states[number] for number in over]), self.send)
+            ends = await arun(self.judged.finish([states[number] for number in over]), self.send)
             assert not any(piece.cut for _, piece in ends)
             self.ended += len(over)
             for number in over:
                 self.begin(number)
+        for at, number in due:
+            heappush(self.queue, Due(at + self.gap, number))
 
-    def run(self, seconds: float, every: float) -> dict[str, Any]:
+    async def run(self, seconds: float, every: float) -> dict[str, Any]:
         """Keep time for some seconds; return what was measured."""
         now = time.perf_counter()
         order = enumerate(sorted(self.rng.random() for _ in self.states))
-        queue = [Due(now + RAMP * phase, number) for number, phase in order]  # sorted, so a heap
+        # Sorted, so it is a heap.
+        self.queue = queue = [Due(now + RAMP * phase, number) for number, phase in order]
+        going: set[asyncio.Task[None]] = set()
         begin, end = now + WARM, now + WARM + seconds
         look, memory = begin, []
         is_counting, cpu = False, 0.0
@@ -132,11 +152,13 @@ class Load:
             while queue and queue[0].at <= now and len(due) < MOST:
                 due.append(heappop(queue))
             if due:
-                self.step(due)
-                for at, number in due:
-                    heappush(queue, Due(at + self.gap, number))
+                going.add(asyncio.ensure_future(self.step(due)))
+                await asyncio.sleep(0)  # in which a step ends, but for one that asks
             else:
-                time.sleep(max(0.0, min(queue[0].at - now, 0.001)))
+                await asyncio.sleep(max(0.0, min(queue[0].at - now, 0.001)) if queue else 0.001)
+            for step in [each for each in going if each.done()]:
+                going.remove(step)
+                step.result()
             now = time.perf_counter()
         used = time.process_time() - cpu
         return {"late": self.late, "cpu": used / seconds, "ended": self.ended,
@@ -164,14 +186,14 @@ def rail(threshold: float = 0.99, confirm: str = "") -> Any:
     return Stream(Rail((Scm(confirm=confirm),), Policy("p", (rule,)), Stage.OUTPUT))
 
 
-def engine() -> Any:
+def route() -> Route:
     from balustrade.backends.recurrent import Recurrent
     from balustrade.backends.route import Route
     from balustrade.backends.shipped import makers
 
     backend = Recurrent()
     backend.load()
-    return Route({**makers(), "monitor": lambda: backend}).send
+    return Route({**makers(), "monitor": lambda: backend})
 
 
 def tidy() -> None:
@@ -204,7 +226,7 @@ def cost(
     from balustrade.core.content import Content
     from balustrade.flow.run import run
 
-    send, judged = engine(), rail(confirm=confirm)
+    send, judged = route().send, rail(confirm=confirm)
     words = [f" {word}" for word in prose().split()]
     states: list[Any] = [ASKED] * batch
     if whole:
@@ -245,7 +267,8 @@ def main() -> None:
     if options.worker >= 0:
         load = Load(options.streams, options.rate, options.worker, options.confirm)
         tidy()
-        print(json.dumps(load.run(options.seconds, options.every or options.seconds)))
+        done = asyncio.run(load.run(options.seconds, options.every or options.seconds))
+        print(json.dumps(done))
         return
     cores = sorted(os.sched_getaffinity(0))
     print(f"Python {platform.python_version()}, {cpu()}, {len(cores)} cores\n")

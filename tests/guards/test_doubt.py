@@ -123,7 +123,7 @@ def test_a_doubt_is_asked_about_where_it_arises() -> None:
     assert second.requests == [ASKED.text]
     assert finding.score == confirmed(0.9, 0.9)
     assert finding.span is not None
-    assert written(known)[finding.span.start : finding.span.end] == "w21"
+    assert written(known)[finding.span.start : finding.span.end] == "w20 w21"
 
 
 def test_early_words_in_doubt_wait_until_enough_was_said() -> None:
@@ -139,10 +139,26 @@ def test_early_words_in_doubt_wait_until_enough_was_said() -> None:
         assert one.held(state) <= one.hold
     assert number == BEGUN - 1
     assert second.asked == [" ".join(f"w{n}" for n in range(BEGUN))]
-    assert free == len("w0 ")
+    assert free == 0
     [finding] = verdict.findings
     assert finding.span is not None
     assert finding.span.start == free
+
+
+@pytest.mark.parametrize(("opinion", "asks"), [(0.5, 2), (0.02, 1)])
+def test_words_wait_for_a_second_answer_if_the_first_leans_to_harm(
+    opinion: float, asks: int
+) -> None:
+    known = [0.0] * 20 + [0.9] * 60
+    second, one = Second(known, opinion), guard()
+    state, size, left = one.start(ASKED), 0, []
+    for number in range(len(known)):
+        [(state, _)] = run(one.step([state], [f"w{number} "]), second)
+        size += len(f"w{number} ")
+        left.append(len(written(known)[: size - one.held(state)].split()))
+        assert one.held(state) <= one.hold
+    freed = next(number for number, count in enumerate(left) if count > 20)
+    assert len([text for text in second.asked if len(text.split()) <= freed + 1]) == asks
 
 
 def test_what_was_denied_leaves_and_is_asked_again_only_after_some_words() -> None:

@@ -123,11 +123,11 @@ def test_chunks_do_not_change_what_is_found(
 
 
 @settings(deadline=None, max_examples=100)
-@given(scores, st.integers(1, 4), st.integers(0, 4))
+@given(scores, st.integers(1, 4), st.integers(0, 4), st.integers(0, 4))
 def test_nothing_leaves_that_a_finding_holds_back(
-    known: list[float], hits: int, held_back: int
+    known: list[float], hits: int, held_back: int, pause: int
 ) -> None:
-    guard = Scm(model="m", hits=hits, words=8, held_back=held_back)
+    guard = Scm(model="m", hits=hits, words=8, held_back=held_back, pause=pause)
     send, state, size = scripted(known), guard.start(ASKED), 0
     for number in range(len(known)):
         free = size - guard.held(state)
@@ -140,10 +140,41 @@ def test_nothing_leaves_that_a_finding_holds_back(
 
 def test_words_held_back_are_withheld_with_the_last_hit() -> None:
     known = [0.0, 0.9, 0.9, 0.9]
-    [plain] = judged(Scm(model="m", hits=3, words=8), known).findings
-    [held] = judged(Scm(model="m", hits=3, words=8, held_back=3), known).findings
+    [plain] = judged(Scm(model="m", hits=3, words=8, pause=0), known).findings
+    [held] = judged(Scm(model="m", hits=3, words=8, held_back=3, pause=0), known).findings
     starts = [finding.span and finding.span.start for finding in (plain, held)]
     assert starts == [written(known).index("w3"), written(known).index("w1")]
+
+
+def test_words_after_one_that_counts_wait_for_more_and_are_withheld_with_them() -> None:
+    known = [0.0, 0.0, 0.9, 0.0, 0.0, 0.9, 0.9, 0.0]
+    guard = Scm(model="m", hits=3, words=8, pause=8)
+    send, state, size, free = scripted(known), guard.start(ASKED), 0, 0
+    for number in range(len(known)):
+        [(state, verdict)] = run(guard.step([state], [f"w{number} "]), send)
+        size += len(f"w{number} ")
+        if verdict.findings:
+            break
+        free = size - guard.held(state)
+    assert number == 6
+    assert free == written(known).index("w2")
+    [finding] = verdict.findings
+    assert finding.span is not None
+    assert finding.span.start == free
+
+
+@pytest.mark.parametrize("pause", [1, 3, 8])
+def test_words_leave_again_where_no_more_of_them_count(pause: int) -> None:
+    known = [0.0, 0.9, *[0.0] * 20]
+    guard = Scm(model="m", hits=3, words=8, pause=pause)
+    send, state, size = scripted(known), guard.start(ASKED), 0
+    waiting = []
+    for number in range(len(known)):
+        [(state, _)] = run(guard.step([state], [f"w{number} "]), send)
+        size += len(f"w{number} ")
+        if guard.held(state):
+            waiting.append(number)
+    assert waiting == [*range(1, 1 + pause)]
 
 
 def test_a_finding_is_told_again_only_when_the_score_rises() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from safetensors.torch import save_file
 
 from balustrade.backends.onnx import Onnx
@@ -21,8 +23,8 @@ from balustrade.data.fineharm import FineHarm
 from balustrade.guards.delay import Window
 from balustrade.guards.scm import Scm
 from balustrade.models.scm import IGNORED
-from balustrade.shipped import HERE, Stop, describe, fingerprint
-from balustrade.train import monitor
+from balustrade.shipped import HERE, Description, Stop, describe, fingerprint
+from balustrade.train import doubts, monitor
 from balustrade.train.annotate import Answer
 from balustrade.train.calibration import RATES
 from balustrade.train.monitor import (
@@ -198,18 +200,22 @@ def test_what_is_written_serves(tmp_path: Path) -> None:
     jsonl.write(tmp_path / "data.jsonl", [example(1, Kind.BENIGN, "people")])
     config = Config(str(tmp_path / "data.jsonl"), "", str(tmp_path), width=8, states=12)
     model = monitor.begin(tmp_path, config).eval()
-    description = monitor.write(model, rows(), config, tmp_path, Tiers())
+    description = monitor.write(model, rows(), config, tmp_path)
     first = tmp_path.joinpath("monitor.safetensors").read_bytes()
     assert describe("monitor", tmp_path) == description
     assert description.stop in STOPS
     limits = [*description.heads[0].thresholds.values()]
     assert limits == sorted(limits, reverse=True)
     assert [*description.heads[0].thresholds] == [str(rate) for rate in RATES if rate >= 0.005]
-    assert description.confirmed is not None
-    assert description.confirmed.by == "cascade"
-    assert description.confirmed.fingerprint == fingerprint("cascade")
+    shared = doubts.write([("Tea?", BAD)] * 200, tmp_path, Tiers())
+    written = tmp_path.joinpath("monitor.json").read_bytes()
+    assert msgspec.json.decode(written, type=Description) == shared
+    assert shared == replace(description, confirmed=shared.confirmed)
+    assert shared.confirmed is not None
+    assert shared.confirmed.by == "cascade"
+    assert shared.confirmed.fingerprint == fingerprint("cascade")
     assert len(heard(Recurrent("monitor", tmp_path), [("Tea?", BAD)])[0]) == 12
-    monitor.write(model, rows(), config, tmp_path, Tiers())
+    monitor.write(model, rows(), config, tmp_path)
     assert tmp_path.joinpath("monitor.safetensors").read_bytes() == first
 
 

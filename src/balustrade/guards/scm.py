@@ -21,7 +21,7 @@ from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.guards.doubt import BEGUN, EVERY, REQUEST, Doubt, confirmed, opinions
-from balustrade.guards.watched import Hit, Watched, passed, read_on, rested, settled
+from balustrade.guards.watched import Hit, Pause, Watched, passed, read_on, rested, settled
 from balustrade.shipped import SHIPPED, Stop, described
 from balustrade.text.growing import LONGEST
 
@@ -31,8 +31,10 @@ class Scm(Spec, frozen=True):
 
     A word counts from `floor` on. The score at a word is the highest that `hits` of the last
     `words` words reach; it is reported when it rises. The finding's place begins at that word, or
-    at the first of its hits that is still held back, so nothing of it leaves. Requests are read,
-    and never judged.
+    at the first of its hits that has not left. Requests are read, and never judged.
+
+    After a word that counts the next ones wait a moment (`pause`), so that little of what follows
+    has left by the time that enough of them count.
 
     A rule of this guard names it (`guard = "scm"`), as its scores are not those of a classifier:
     `false_alarms` is the share of long harmless answers, of 100 to 4,000 words, that are stopped.
@@ -61,6 +63,9 @@ class Scm(Spec, frozen=True):
 
     held_back: Annotated[int, Meta(ge=0, le=64)] = 0
     """Words that wait for as many more to be judged, so that they can be withheld with them."""
+
+    pause: Annotated[int, Meta(ge=0, le=64)] = 12
+    """Words that wait, from one that counts on, for more of them to come; else they leave."""
 
     whole: bool = True
     """Whether answers that are not streamed are judged too."""
@@ -93,8 +98,8 @@ class Scm(Spec, frozen=True):
 
     @property
     def hold(self) -> int:
-        """The open word, those that are held back, and those of a stream in doubt."""
-        waiting = BEGUN if self.confirm else 0
+        """The open word, those that are held back or wait, and those of a stream in doubt."""
+        waiting = self.pause + (BEGUN + EVERY if self.confirm else 0)
         return LONGEST * (1 + 2 * (self.held_back + waiting))
 
     @property
@@ -159,6 +164,8 @@ class Scm(Spec, frozen=True):
     def held(self, state: Watched, /) -> int:
         """Return how many characters wait: unread, unjudged, held back, or in doubt."""
         free = state.starts[0] if state.starts else state.judged
+        if state.pause:
+            free = min(free, state.pause.start)
         return state.size - (min(free, state.doubt.start) if state.doubt else free)
 
     def rests(self, state: Watched, /) -> bool:
@@ -211,9 +218,13 @@ class Scm(Spec, frozen=True):
         """Return the state once the other model has spoken, with a finding if the score rises."""
         assert state.doubt is not None
         score = confirmed(state.doubt.score, opinion)
-        calm = replace(
-            state, doubt=None, asks=False, due=state.seen + EVERY, best=max(score, state.best)
-        )
+        due = state.seen + EVERY
+        # Where both lean to harm, the words wait until the next answer; once, or they never leave.
+        has_waited = state.pause and state.pause.asked
+        waits = self.pause and score >= self.floor and not has_waited
+        pause = Pause(state.doubt.start, due, asked=True) if waits else None
+        best = max(score, state.best)
+        calm = replace(state, pause=pause, doubt=None, asks=False, due=due, best=best)
         if score <= state.best:
             return calm, Verdict(self.name)
         place = Span(0, state.doubt.start, state.doubt.end)
@@ -222,12 +233,14 @@ class Scm(Spec, frozen=True):
     def _onward(self, state: Watched, *, ends: bool = False) -> tuple[Watched, Verdict]:
         """Judge words up to the first at which the score rises, or another model is to be asked."""
         calm = 0
+        waits = self.held_back or state.pause or state.doubt
         for number, word in enumerate(state.ahead, 1):
-            if word.score < self.floor and not self.held_back and state.doubt is None:
+            if word.score < self.floor and not waits:
                 calm += 1
                 continue
             rule = self.rule
             state = self._counted(passed(state, calm, self.leak), word, rule)
+            state = self._paused(state, word)
             calm = 0
             score = self._score(state, rule) if word.score >= self.floor else 0.0
             if self.confirm:
@@ -239,15 +252,25 @@ class Scm(Spec, frozen=True):
                 finding = Finding(self.category, score, self._place(state, word))
                 state = settled(state, state.ahead[number:], word)
                 return replace(state, best=score), Verdict(self.name, (finding,))
+            waits = self.held_back or state.pause or state.doubt
         state = rested(state, calm, self.leak)
         return replace(state, asks=True) if ends and state.doubt else state, Verdict(self.name)
+
+    def _paused(self, state: Watched, word: Heard) -> Watched:
+        """Return the state with a pause that a word begins or ends."""
+        pause = state.pause
+        if pause and state.seen >= pause.until and not state.doubt:
+            pause = None
+        if pause is None and word.score >= self.floor and self.pause:
+            pause = Pause(word.start, state.seen + self.pause)
+        return state if pause is state.pause else replace(state, pause=pause)
 
     def _doubted(self, state: Watched, word: Heard, score: float) -> Watched:
         """Return the state with what a word adds to the doubt, or begins one."""
         known = state.doubt
         if known is None and not score:
             return state
-        start = known.start if known else self._place(state, word).start
+        start = known.start if known else self._start(state, word)
         return replace(
             state, doubt=Doubt(max(score, known.score if known else 0.0), start, word.end)
         )
@@ -277,10 +300,15 @@ class Scm(Spec, frozen=True):
         return sorted((hit.word.score for hit in state.hits), reverse=True)[rule.hits - 1]
 
     def _place(self, state: Watched, word: Heard) -> Span:
-        """Return where the stream is to end: at this word, or a hit that has not left."""
+        """Return where the stream is to end, and what it ends for."""
+        return Span(0, self._start(state, word), word.end)
+
+    def _start(self, state: Watched, word: Heard) -> int:
+        """Return where the first hit begins that has not left, at the latest with a word."""
         first = state.starts[0] if state.starts else word.start
         waiting = [hit.word.start for hit in state.hits if hit.word.start >= first]
-        return Span(0, min([word.start, *waiting]), word.end)
+        paused = [state.pause.start] if state.pause else []
+        return min([word.start, *waiting, *paused])
 
 
 def _is_answer(content: Content) -> bool:

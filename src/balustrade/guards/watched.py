@@ -18,6 +18,17 @@ class Hit(Struct, frozen=True):
     word: Heard
 
 
+class Pause(Struct, frozen=True):
+    """Words that wait since one that counts, in case more of them follow."""
+
+    start: int
+    """Where the first of them begins."""
+    until: int
+    """How many words must have been judged before they leave."""
+    asked: bool = False
+    """Whether another model has judged them already, and not let them by."""
+
+
 class Watched(Struct, frozen=True):
     """Where a stream is; bounded, however long the stream."""
 
@@ -42,6 +53,7 @@ class Watched(Struct, frozen=True):
     """The highest score that was reported."""
     starts: tuple[int, ...] = ()
     """Where the last words begin that are held back."""
+    pause: Pause | None = None
     request: str = ""
     """What is answered, where another model may be asked."""
     text: str = ""

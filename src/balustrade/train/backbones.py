@@ -60,11 +60,10 @@ def main(config: Config) -> None:
     reader = Reader(Path(config.out))
     lessons, held = lessons_of(config, reader)
     answers = [row for row in held if row.prompt]
-    harmless = [row for row in held if not row.is_harmful]
     by = By(
         [reader.lesson(row) for row in answers],
         np.array([row.is_harmful for row in answers]),
-        [reader.plain(asked, text) for asked, text in long_texts(harmless, config, 200)],
+        [reader.plain(asked, text) for asked, text in long_texts(held, config, 200)],
     )
     print("| backbone | parameters | macro-F1 | false stops | seen | tokens/s |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)

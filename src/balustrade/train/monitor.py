@@ -12,7 +12,8 @@ Words are labelled by `annotate.py` (FineHarm's way), the network is taught by t
 of arXiv 2506.09996 (`scm.py`) and by what the encoder says of unfinished texts (`echo.py`). When it
 stops is chosen on rows that were held out (`stopping.py`): the threshold by how many long harmless
 answers may be stopped, and with it the number of hits, and of words they count among, by macro-F1.
-Where the cascade must agree (`Scm.confirm`), the score of both has thresholds of its own.
+Where the cascade must agree (`Scm.confirm`), the score of both has thresholds of its own, which
+`doubts.py` measures next.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ from safetensors.torch import load_file
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.pieces import Pieces
 from balustrade.backends.recurrent import Marks, Recurrent, asked
-from balustrade.backends.route import Backend
-from balustrade.backends.tiers import Tiers
 from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
@@ -45,9 +44,8 @@ from balustrade.data.fineharm import FineHarm
 from balustrade.evals.calibrate import promised, promises
 from balustrade.models import recurrent
 from balustrade.models.scm import BENIGN, IGNORED, Monitor
-from balustrade.shipped import Confirmed, Description, Head, describe, fingerprint
+from balustrade.shipped import Description, Head, describe
 from balustrade.text.growing import every
-from balustrade.train import doubts
 from balustrade.train.annotate import Annotator, Answer, sentences
 from balustrade.train.arguments import parsed
 from balustrade.train.calibration import RATES
@@ -106,7 +104,7 @@ def main(config: Config) -> Description:
     model = begin(Path(config.work), config)
     print(f"{sum(len(each.pieces) for each in lessons):,} pieces an epoch", flush=True)
     teach(model, lessons, taught_by(config), told=100)
-    return write(model, held, config, out, Tiers(doubts.OTHER, out))
+    return write(model, held, config, out)
 
 
 def lessons_of(config: Config, reader: Reader) -> tuple[list[Lesson], list[FineHarm]]:
@@ -298,10 +296,8 @@ def begin_vectors(work: Path, config: Config) -> torch.Tensor:
     return scaled
 
 
-def write(
-    model: Monitor, held: Sequence[FineHarm], config: Config, out: Path, other: Backend
-) -> Description:
-    """Write the weights, choose by them when to stop, alone and where `other` agrees."""
+def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -> Description:
+    """Write the weights, and choose by them when to stop."""
     arrays, bias = recurrent.packed(model)
     data = save(arrays)
     (out / "monitor.safetensors").write_bytes(data)
@@ -315,24 +311,21 @@ def write(
     answers = [row for row in held if row.prompt]
     answers += made(answers, replace(config, mixed=len(answers) // 2, long=0))
     harmful = np.array([row.is_harmful for row in answers])
-    harmless = [row for row in held if not row.is_harmful and row.source != POST]
     with TemporaryDirectory() as folder:
         engine = Recurrent("monitor", _draft(Path(folder), description, out))
         streams = heard(engine, [(row.prompt, row.response) for row in answers])
-        texts = long_texts(harmless, config)
-        calm = heard(engine, texts)
+        calm = heard(engine, long_texts(held, config))
         chosen = choose_stop(streams, harmful, calm, config.aim)
-        both = doubts.highs(engine, other, chosen.stop, texts)
-    limits = _limits([highest(scores, chosen.stop) for scores in calm])
+    limits = limits_of([highest(scores, chosen.stop) for scores in calm])
     head = replace(head, threshold=promised(limits, config.aim), thresholds=limits)
-    shared = Confirmed(doubts.OTHER, fingerprint(doubts.OTHER, out), _limits(both))
-    description = replace(description, heads=(head,), stop=chosen.stop, confirmed=shared)
+    description = replace(description, heads=(head,), stop=chosen.stop)
     write_json(out / "monitor.json", description)
     write_json(out / "monitor.manifest.json", manifest(config, Path(config.data)))
     return description
 
 
-def _limits(highs: Sequence[float]) -> dict[str, float]:
+def limits_of(highs: Sequence[float]) -> dict[str, float]:
+    """Return the threshold for each rate that so many long harmless texts can promise."""
     return promises(RATES, lambda rate: limit(highs, rate))
 
 
@@ -354,8 +347,9 @@ def heard(engine: Recurrent, answers: Sequence[tuple[str, str]]) -> list[NDArray
     return found
 
 
-def long_texts(calm: Sequence[FineHarm], config: Config, count: int = 400) -> list[tuple[str, str]]:
+def long_texts(held: Sequence[FineHarm], config: Config, count: int = 400) -> list[tuple[str, str]]:
     """Return harmless texts of up to 4,000 words, made of held-out ones in new orders."""
+    calm = [row for row in held if not row.is_harmful and row.source != POST]
     rng = Random(config.seed)
     found = []
     for _ in range(count):
