@@ -21,6 +21,21 @@ category = "a"
 """
 
 
+CLASSIFIER = """
+[[stage.output.guards]]
+use = "classifier"
+"""
+MONITOR = """
+[[stage.output.guards]]
+use = "scm"
+"""
+HARMFUL = """
+[[stage.output.rules]]
+name = "harm"
+category = "response-harm"
+"""
+
+
 def warnings(source: str) -> list[str]:
     return lint(build(loads(f'name = "p"\n{source}')))
 
@@ -69,6 +84,16 @@ def test_a_policy_in_which_every_rule_can_fire_leaves_nothing_to_say() -> None:
             "stage.output: rule 'one' waits for 'a', which no guard reports here; "
             "they report: response-harm",
         ),
+        (
+            CLASSIFIER + "streamed = false\n" + HARMFUL,
+            "stage.output: rule 'harm' stops no streamed answer: only guards with streamed = false "
+            "report 'response-harm'",
+        ),
+        (
+            CLASSIFIER + MONITOR + HARMFUL,
+            "stage.output: rule 'harm' has one threshold for 'scm' and for guards that judge whole "
+            "answers, whose scores differ; give each a rule with its 'guard'",
+        ),
     ],
 )
 def test_what_seems_not_to_be_meant_is_said(source: str, warning: str) -> None:
@@ -86,3 +111,9 @@ def test_a_guard_that_does_not_say_what_it_reports_is_trusted() -> None:
 
 def test_a_policy_that_only_routes_does_something() -> None:
     assert warnings('[stage.route]\nrestrictive = ["No."]\n') == []
+
+
+def test_a_monitor_speaks_for_a_classifier_that_leaves_streams_to_it() -> None:
+    early = HARMFUL.replace('"harm"', '"early"') + 'guard = "scm"\n'
+    late = HARMFUL + 'guard = "classifier"\n'
+    assert warnings(CLASSIFIER + "streamed = false\n" + MONITOR + early + late) == []

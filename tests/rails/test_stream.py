@@ -190,6 +190,32 @@ def test_r5_guards_of_whole_texts_stop_alike_however_a_text_is_cut(
     assert whole == parts or (last.cut and len(whole.split()) <= 2)
 
 
+class Absent(Mood, frozen=True):
+    """Leaves streams to others."""
+
+    streamed: bool = False
+    name: str = "absent"
+
+
+@given(cut_texts())
+def test_a_guard_that_leaves_streams_to_others_takes_no_part_in_them(
+    case: tuple[str, list[str]],
+) -> None:
+    text, chunks = case
+    assert outcome(stream(BOMBS, Absent()), chunks) == outcome(stream(BOMBS), chunks)
+    [verdict] = run(Absent().check([Content.of("zzz " + text)]), local.send)
+    assert verdict.findings
+
+
+def test_a_stream_that_every_guard_leaves_to_others_was_not_judged() -> None:
+    policy = Policy("p", RULES, demands=frozenset({"text"}))
+    judged = Stream(Rail((Absent(),), policy, Stage.OUTPUT))
+    out, last = outcome(judged, ["a ", "tale"])
+    assert (out, last.cut) == ("", True)
+    assert last.decision is not None
+    assert last.decision.rule == "on_unjudged"
+
+
 @given(st.lists(cut_texts(), min_size=1, max_size=5))
 def test_streams_in_one_batch_fare_as_each_alone(cases: list[tuple[str, list[str]]]) -> None:
     judged = stream(BOMBS, NAMES, Mood())

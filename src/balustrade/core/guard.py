@@ -48,6 +48,11 @@ class Guard(Protocol):
         ...
 
 
+def follows_streams(guard: Guard) -> bool:
+    """Whether a guard judges answers while they are streamed: all do but those that say no."""
+    return bool(getattr(guard, "streamed", True))
+
+
 @runtime_checkable
 class Calibrated(Protocol):
     """A guard that knows from which score on it stops a given share of harmless texts."""

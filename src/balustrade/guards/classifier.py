@@ -110,6 +110,10 @@ class Classifier(Spec, frozen=True):
     normalise: bool = True
     """Whether disguised letters are folded, and decoded copies of the text judged as well."""
 
+    streamed: bool = True
+    """Whether answers are judged while they are streamed; if not, a guard that follows streams,
+    such as `scm`, has to. Whole answers are judged either way."""
+
     format: str = ""
     """How another classifier is given its text and its labels are read, such as `duoguard`; if
     empty, told from a `hub:` name, whose labels are read by what they say if it is not known."""

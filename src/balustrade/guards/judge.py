@@ -76,6 +76,10 @@ class Judge(Spec, frozen=True):
     window: Count = 12_000
     """Characters judged at once; longer text is judged in overlapping windows."""
 
+    streamed: bool = True
+    """Whether answers are judged while they are streamed; if not, a guard that follows streams,
+    such as `scm`, has to. Whole answers are judged either way."""
+
     format: str = ""
     """How a guard model is asked, such as `llama-guard-3`; if empty, told from a `hub:` name."""
 

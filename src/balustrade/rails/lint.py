@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from balustrade.core.content import Role, Stage
-from balustrade.core.guard import Guard
+from balustrade.core.guard import Guard, follows_streams
 from balustrade.guards.classifier import HEADS, Classifier
+from balustrade.guards.scm import Scm
 from balustrade.policy.model import ANY, Rule
 from balustrade.rails.build import Rails
 from balustrade.rails.rail import Rail
@@ -43,6 +44,8 @@ def _stage(rails: Rails, stage: Stage) -> Iterator[str]:
     yield from _twins(rail)
     for rule in rail.policy.rules:
         yield from _rule(rule, rail)
+    if stage is Stage.OUTPUT:
+        yield from _unstreamed(rail)
 
 
 def _demands(rail: Rail) -> Iterator[str]:
@@ -59,6 +62,29 @@ def _twins(rail: Rail) -> Iterator[str]:
         for other in rail.guards[number + 1 :]:
             if type(guard) is type(other) and _nameless(guard) == _nameless(other):
                 yield f"guards {guard.name!r} and {other.name!r} are the same but for the name"
+
+
+def _unstreamed(rail: Rail) -> Iterator[str]:
+    """Name what stops a whole answer and would never stop a streamed one."""
+    streamed = [guard for guard in rail.guards if follows_streams(guard)]
+    rules = [rule for rule in rail.policy.rules if rule.effect.stops]
+    seen = {rule.category for rule in rules if _reporting(rule, streamed, rail.stage)}
+    for rule in rules:
+        if rule.category not in seen and _reporting(rule, rail.guards, rail.stage):
+            yield (
+                f"rule {rule.name!r} stops no streamed answer: only guards with streamed = false "
+                f"report {rule.category!r}"
+            )
+
+
+def _reporting(rule: Rule, guards: Sequence[Guard], stage: Stage) -> list[Guard]:
+    """Return those of these guards that may report what a rule waits for."""
+    return [
+        guard
+        for guard in guards
+        if not rule.guard or guard.name == rule.guard
+        if (known := _reports(guard, stage)) is None or rule.category in {ANY, *known}
+    ]
 
 
 def _nameless(guard: Guard) -> object:
@@ -82,6 +108,12 @@ def _rule(rule: Rule, rail: Rail) -> Iterator[str]:
             "so it stops like block"
         )
     sources = [guard for guard in rail.guards if not rule.guard or guard.name == rule.guard]
+    monitors = [guard for guard in sources if isinstance(guard, Scm)]
+    if monitors and len(_reporting(rule, sources, rail.stage)) > len(monitors):
+        yield (
+            f"rule {rule.name!r} has one threshold for {monitors[0].name!r} and for guards that "
+            "judge whole answers, whose scores differ; give each a rule with its 'guard'"
+        )
     known = [_reports(guard, rail.stage) for guard in sources]
     if rule.category == ANY or None in known:
         return

@@ -11,7 +11,7 @@ from balustrade.core.call import Flow
 from balustrade.core.content import Content, Role, Text
 from balustrade.core.decision import Action, Decision, Mask
 from balustrade.core.errors import GuardError
-from balustrade.core.guard import Incremental, Monitor
+from balustrade.core.guard import Incremental, Monitor, follows_streams
 from balustrade.core.verdict import Finding, Span, Verdict
 from balustrade.flow.gather import gather
 from balustrade.flow.offload import is_ours
@@ -35,7 +35,8 @@ class Stream:
     Guards that can tell which end of a text is open (`Incremental`) judge every character as it
     comes and hold back only that end. What they let by goes to the others, which judge the text
     again at a cadence (`Window`); nothing leaves before both have judged it. So the outcome
-    depends on the text alone, however it is cut into chunks.
+    depends on the text alone, however it is cut into chunks. Guards that leave streams to others
+    (`follows_streams`) take no part.
 
     The stream is cut before the first place that stops it, and before anything a rule wants
     masked that cannot be masked any more. It stays cut. A monitor that fails is out for the rest
@@ -53,7 +54,7 @@ class Stream:
         self, rail: Rail, settings: Streaming | None = None, monitors: Sequence[Monitor[Any]] = ()
     ) -> None:
         settings = settings or Streaming()
-        able = [guard for guard in rail.guards if "text" in guard.judges]
+        able = [g for g in rail.guards if "text" in g.judges and follows_streams(g)]
         near = [guard for guard in able if isinstance(guard, Incremental)]
         far = [guard for guard in able if not isinstance(guard, Incremental)]
         self.policy = rail.policy
