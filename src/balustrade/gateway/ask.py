@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import HttpError
+from balustrade.gateway.metering import metered
 from balustrade.gateway.upstream import Upstream
 from balustrade.gateway.wire import Tree, encode
 
@@ -68,8 +69,9 @@ class Question:
         """Return the answer while it comes, once it begins; what was decided is on record."""
         exchange = self._exchange
         exchange.record_meanwhile()
+        sent = self._body(tree)
         try:
-            flowing = await self._upstream.stream(exchange.request, self._path, self._body(tree))
+            flowing = await self._upstream.stream(exchange.request, self._path, sent)
         except HttpError:
             await exchange.record()
             raise
@@ -78,7 +80,9 @@ class Question:
         except BaseException:
             await flowing.pieces.aclose()
             raise
-        return flowing.pieces
+        if not _has_budget(exchange):
+            return flowing.pieces
+        return metered(exchange, flowing.pieces, len(sent))
 
     def _body(self, tree: Tree) -> bytes:
         if self._model != self._exchange.model:
@@ -88,15 +92,19 @@ class Question:
 
 def spend(exchange: Exchange, data: bytes) -> None:
     """Count what an answer cost against its key's budget, where there is one."""
-    key = exchange.request.key
-    if key is None or key.tokens_per_minute is None:
+    if not _has_budget(exchange):
         return
     try:
         counted = _counted.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     if counted.usage is not None and counted.usage.total_tokens:
-        exchange.state.budgets.spend(key, counted.usage.total_tokens)
+        exchange.state.budgets.spend(exchange.request.key, counted.usage.total_tokens)
+
+
+def _has_budget(exchange: Exchange) -> bool:
+    key = exchange.request.key
+    return key is not None and key.tokens_per_minute is not None
 
 
 def broken(message: str) -> HttpError:

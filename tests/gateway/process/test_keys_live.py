@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from balustrade.gateway.auth import new_key
 
 LAX = 'name = "lax"\n'
@@ -91,6 +93,20 @@ def test_a_key_spends_tokens(serve: Callable[..., Any]) -> None:
     assert [first.status_code, second.status_code] == [200, 429]
     assert int(second.headers["retry-after"]) > 0
     assert second.json()["error"]["type"] == "rate_limit_error"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+def test_a_streamed_answer_spends_tokens_too(serve: Callable[..., Any], path: str) -> None:
+    gateway, headers = keyed(serve, ann="tokens_per_minute = 60")
+    said: dict[str, Any] = {
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+        "/v1/completions": {"prompt": "hi"},
+        "/v1/responses": {"input": "hi"},
+    }[path]
+    body = {"model": "words-80", "stream": True, **said}
+    first = gateway.post(path, body, **headers["ann"])
+    second = gateway.post(path, body, **headers["ann"])
+    assert [first.status_code, second.status_code] == [200, 429]
 
 
 def test_decisions_of_another_tenant_are_not_there(serve: Callable[..., Any]) -> None:
