@@ -177,7 +177,7 @@ def test_the_rule_that_tells_harm_from_calm_is_chosen() -> None:
     streams = [*calm[:40], *harmful]
     truth = np.array([False] * 40 + [True] * 40)
     chosen = choose_stop(streams, truth, calm, 0.01)
-    assert chosen.macro_f1 > 0.95
+    assert chosen.outcome.macro_f1 > 0.95
     assert chosen.stop.hits >= 2
 
 

@@ -131,7 +131,8 @@ def _single(rows: Singles) -> Singles:
         raise ValueError("a weight is no number")
     steps = FINE
     while True:
-        exact: Singles = np.rint(rows * steps) / np.float32(steps)
+        exact: Singles = np.rint(rows * steps)
+        exact /= steps
         if np.abs(exact).sum(axis=0, dtype=np.float64).max() * steps * STEPS <= WHOLE:
             return exact
         steps /= 2

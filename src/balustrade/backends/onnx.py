@@ -194,7 +194,7 @@ class Onnx:
 
     def load(self) -> None:
         """Read graph and vocabulary now, not with the first text."""
-        self._pieces, self._session  # noqa: B018 - each is read by being named
+        _ = self._pieces, self._session
 
     def close(self) -> None:
         """Let go of the threads."""

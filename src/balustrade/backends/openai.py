@@ -186,20 +186,24 @@ class OpenAI:
         Returns:
             The number of the rung that was taken, and the answer.
         """
+        answer = None
         for number, body in tries:
             answer = self._post(job, "/chat/completions", body)
             if answer.status not in REFUSED:
                 return number, answer.content
+        assert answer is not None, "there is always a rung to try"
         raise _complaint(job, answer)
 
     def _complete(self, job: _Job, call: Generate, model: str) -> wire.Said:
         """Ask for a raw prompt's continuation, with as many alternatives as the server gives."""
+        answer = None
         for count in wire.COUNTS[self._count :]:
             body = wire.completion(call, job.number, model, count)
             answer = self._post(job, "/completions", body)
             if answer.status not in REFUSED or not call.logprobs:
                 break
             self._count = min(self._count + 1, len(wire.COUNTS) - 1)
+        assert answer is not None, "there is always a count to ask for"
         if answer.status != 200:
             raise _complaint(job, answer)
         return wire.continued(call, answer.content)

@@ -5,7 +5,7 @@ Only safetensors are read and no code of a repository is ever run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -102,7 +102,7 @@ def weights(name: str, wanted: Callable[[str], bool]) -> dict[str, Any]:
 
 
 def _read(name: str, kind: str, **options: Any) -> Any:  # noqa: ANN401
-    transformers = cast("Any", transformers_for(name))
+    transformers = transformers_for(name)
     _require_folder(name)
     try:
         with _quiet(transformers):
@@ -112,7 +112,7 @@ def _read(name: str, kind: str, **options: Any) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:  # noqa: ANN401
+def _quiet(transformers: Any) -> Generator[None]:  # noqa: ANN401
     """Keep progress bars, and reports of weights that are not asked for, off what others read."""
     logging = transformers.utils.logging
     shown, told = logging.is_progress_bar_enabled(), logging.get_verbosity()

@@ -96,7 +96,7 @@ class Scm(Struct, frozen=True, dict=True):
             for run, each, own in zip(runs, cuts, words, strict=True)
         ]
 
-    def _begun(self, state: State | str) -> State:
+    def _begun(self, state: object) -> State:
         """Return a state; of a long request its beginning and its end, a quarter of a context."""
         if isinstance(state, State):
             return state

@@ -165,8 +165,9 @@ class Tiers:
         rows, found, unsure = settled
         if unsure.size:
             columns = self._columns
-            asked = [contexts[slot] for slot in unsure] if contexts else []
-            said = self._encoder.scores([texts[slot] for slot in unsure], asked)
+            slots: list[int] = unsure.tolist()
+            asked = [contexts[slot] for slot in slots] if contexts else []
+            said = self._encoder.scores([texts[slot] for slot in slots], asked)
             both = said[:, columns.encoder]
             own = found[unsure][:, columns.shared]
             both[:, columns.places] = joined(both[:, columns.places], own, self._blend)

@@ -56,7 +56,7 @@ NAME_OF = {hazard.code: hazard.name for hazard in HAZARDS}
 CODE_OF = {hazard.name: hazard.code for hazard in HAZARDS}
 BY_NAME = {hazard.name: hazard for hazard in HAZARDS}
 
-OPENAI_CATEGORIES = (
+OPENAI_CATEGORIES: tuple[str, ...] = (
     "harassment",
     "harassment/threatening",
     "hate",

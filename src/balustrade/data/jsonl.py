@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -78,7 +78,7 @@ def files(path: Path) -> list[Path]:
 
 
 @contextmanager
-def _open(path: Path, mode: str) -> Iterator[IO[bytes]]:
+def _open(path: Path, mode: str) -> Generator[IO[bytes]]:
     """Open a file, through gzip if its name says so, without a time stamp in the header."""
     with path.open(mode) as raw:
         if path.suffix == ".gz":

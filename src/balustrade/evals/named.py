@@ -130,7 +130,9 @@ def _moderations(name: str, rest: str, access: Access) -> Subject:
     model, url = _address(name, rest)
     guard = Labelled(model, name, pairs=False, raw=frozenset({FLAGGED}))
     head = Head(HARMS | {TOXICITY}, says=FLAGGED)
-    heads = dict.fromkeys((Question.REQUEST, Question.POST, Question.RESPONSE), head)
+    heads: dict[Question, Head] = dict.fromkeys(
+        (Question.REQUEST, Question.POST, Question.RESPONSE), head
+    )
     backend = Moderations(url, model, os.environ[access.key_env] if access.key_env else "")
     return _routed(name, guard, {model: lambda: backend}, heads)
 

@@ -265,7 +265,7 @@ def added(one: Mapping[str, Any], other: Mapping[str, Any]) -> Tree:
     """Return two counts of what was used as one."""
     total: Tree = dict(one)
     for name, value in other.items():
-        known = total.get(name)
+        known: Any = total.get(name)
         match known, value:
             case {}, {}:
                 total[name] = added(known, value)

@@ -17,7 +17,7 @@ from balustrade.gateway.http import Answer, Request, Streamed
 from balustrade.gateway.routing import expect_unrouted
 from balustrade.gateway.shapes import Model
 from balustrade.gateway.sse import DONE, event
-from balustrade.gateway.wire import Reader, Tree, encode, extended, unreadable
+from balustrade.gateway.wire import Reader, Tree, encode, extended, put, unreadable
 from balustrade.rails.pipeline import Outcome
 from balustrade.rails.turns import Turn
 
@@ -107,10 +107,7 @@ def _rewrite(
         if before.parts == after.parts:
             continue
         texts = [words(part) for part in after.parts]
-        if isinstance(body.prompt, str):
-            tree["prompt"] = texts[0]
-        else:
-            tree["prompt"][number] = texts[0]
+        put(tree, ("prompt",) if isinstance(body.prompt, str) else ("prompt", number), texts[0])
         if len(texts) > 1:
             tree["suffix"] = texts[1]
 

@@ -214,9 +214,9 @@ class Connection(asyncio.Protocol):
             self._is_paused = True
             self._transport.pause_reading()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits."""
-        del error
+        del exc
         self.closed = True
         self._stop_timer()
         if not self._is_busy or self._is_complete:

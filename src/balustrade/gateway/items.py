@@ -150,7 +150,7 @@ def _expect_images(item: Tree, where: str, hosts: Sequence[str]) -> None:
     """Refuse addresses of images and files that upstream may not fetch."""
     for field in ("content", "output"):
         parts = item.get(field)
-        for slot, part in enumerate(parts if isinstance(parts, list) else ()):
+        for slot, part in enumerate(parts if isinstance(parts, list) else []):
             if not isinstance(part, dict):
                 raise unreadable("expected a part", f"{where}.{field}[{slot}]")
             for name in ("image_url", "file_url"):

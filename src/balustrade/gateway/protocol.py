@@ -95,7 +95,7 @@ class Protocol(HttpToolsProtocol):
         if self._patience is not None:
             self._patience.cancel()
         running = self.running
-        if running is not None and self.cycle is not None and not self.cycle.response_complete:
+        if running is not None and self.cycle and not self.cycle.response_complete:
             running.cancel()
         self.running = None
 

@@ -95,7 +95,7 @@ def prepared(tree: Tree, known: Plan) -> Tree:
     """Return a body with what the route puts around its conversation."""
     before = [{"role": "system", "content": known.opening}] if known.opening else []
     after = [{"role": "system", "content": known.closing}] if known.closing else []
-    made = {**tree, "messages": [*before, *tree["messages"], *after]}
+    made: Tree = {**tree, "messages": [*before, *tree["messages"], *after]}
     if not known.branch.weighs:
         return made
     for name in _NOT_CAREFUL:

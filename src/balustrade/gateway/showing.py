@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -119,7 +119,7 @@ class Watchers:
         self._waiting: list[Watcher] = []
 
     @contextmanager
-    def waiting(self, key: Key | None) -> Iterator[Watcher]:
+    def waiting(self, key: Key | None) -> Generator[Watcher]:
         """Wait for the next answer that a key may watch; nobody watches once this is left."""
         watcher = Watcher(key)
         self._waiting.append(watcher)

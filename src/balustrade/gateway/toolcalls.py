@@ -39,7 +39,7 @@ class OpenCalls:
         return left
 
     def _add(self, piece: DeltaCall) -> Iterator[Tree]:
-        call = self._open.get(piece.index)
+        call: Tree | None = self._open.get(piece.index)
         if call is None:
             if piece.index in self._begun:
                 raise BackendError("upstream went on with a tool call after the next had begun")

@@ -102,7 +102,7 @@ def _wake(batches: list[Batch]) -> None:
 
 def _require_storable(entry: Entry) -> None:
     """Refuse what would fail in the middle of a group and take its neighbours with it."""
-    if not isinstance(entry.data, bytes) or len(entry.data) > MAX_BYTES:
+    if not _fits(entry.data):
         raise StoreError(
             f"entry {entry.id!r}: expected at most {MAX_BYTES} bytes, "
             f"found {len(entry.data)} of type {type(entry.data).__name__!r}"
@@ -113,3 +113,7 @@ def _require_storable(entry: Entry) -> None:
         entry.id.encode()
     except UnicodeEncodeError as error:
         raise StoreError(f"entry {entry.id!r}: the ID is not valid Unicode") from error
+
+
+def _fits(data: object) -> bool:
+    return isinstance(data, bytes) and len(data) <= MAX_BYTES

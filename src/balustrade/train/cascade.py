@@ -187,7 +187,7 @@ def look(static: Static, encoder: Onnx, corpus: Corpus, known: Description) -> S
     return Seen(
         rows,
         np.array(stems),
-        np.asarray(sizes[source] ** -0.5),
+        np.asarray(sizes[source] ** -0.5, np.float64),
         worst(static, texts, asked),
         scores,
         np.asarray(found[:, main_heads].any(axis=1)),

@@ -18,7 +18,7 @@ def sparse_rows(folded: Sequence[str], bits: int) -> csr_matrix:
     blocks = [
         _block(folded[first : first + _BLOCK], bits) for first in range(0, len(folded), _BLOCK)
     ]
-    return vstack(blocks, format="csr")
+    return csr_matrix(vstack(blocks, format="csr"))
 
 
 def _block(folded: Sequence[str], bits: int) -> csr_matrix:

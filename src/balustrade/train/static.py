@@ -197,7 +197,8 @@ class Adam:
         self.mean += 0.1 * (slope - self.mean)
         self.square += 0.001 * (slope * slope - self.square)
         mean = self.mean / (1 - 0.9**self.step)
-        return np.asarray(mean / (np.sqrt(self.square / (1 - 0.999**self.step)) + 1e-8))
+        spread = np.sqrt(self.square / (1 - 0.999**self.step)) + 1e-8
+        return np.asarray(mean / spread, np.float32)
 
 
 def score(corpus: Corpus, weights: Weights) -> Floats:

@@ -146,11 +146,6 @@ class Chosen(NamedTuple):
     stop: Stop
     outcome: Outcome
 
-    @property
-    def macro_f1(self) -> float:
-        """Of `outcome`."""
-        return self.outcome.macro_f1
-
 
 STOPS = [Stop(hits, words) for hits in (2, 3, 4, 6, 8) for words in (8, 16, 32, 64) if hits < words]
 """What is tried. One word alone stops nothing: a single odd score would."""

@@ -98,12 +98,12 @@ def test_a_key_spends_tokens(serve: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 def test_a_streamed_answer_spends_tokens_too(serve: Callable[..., Any], path: str) -> None:
     gateway, headers = keyed(serve, ann="tokens_per_minute = 60")
-    said: dict[str, Any] = {
+    said: dict[str, dict[str, Any]] = {
         "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
         "/v1/completions": {"prompt": "hi"},
         "/v1/responses": {"input": "hi"},
-    }[path]
-    body = {"model": "words-80", "stream": True, **said}
+    }
+    body = {"model": "words-80", "stream": True, **said[path]}
     first = gateway.post(path, body, **headers["ann"])
     second = gateway.post(path, body, **headers["ann"])
     assert [first.status_code, second.status_code] == [200, 429]

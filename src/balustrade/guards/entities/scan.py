@@ -82,13 +82,13 @@ class Scanner:
         return hits if len(raw) == len(text) else list(_in_code_points(raw, hits))
 
     def _locate(self, raw: bytes, number: int) -> Iterator[Hit | None]:
-        entity, search = self._entities[number], self._patterns[number].search
+        entity, pattern = self._entities[number], self._patterns[number]
+        search, groups = pattern.search, range(1, pattern.groups + 1)
         if entity.is_own:
             search = _bounded(search)
         position = 0
         while match := search(raw, position):
-            span = next((span for span in match._spans[1:] if span[0] >= 0), match.span())
-            start, end = span
+            start, end = match.span(next((n for n in groups if match.start(n) >= 0), 0))
             hit = _judge(entity, raw, start, end)
             yield hit
             if hit is not None:
