@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from balustrade.backends.onnx import session
 from balustrade.models.encoder import GROUP, Encoder, Shape, coarse
 from balustrade.train.align import batches
 from balustrade.train.export import Range, Speech, eight_bits, four_bits, graph, ranges
@@ -107,9 +108,7 @@ def exported(known: Encoder, limits: Mapping[str, Range]) -> bytes:
 
 
 def opened(data: bytes) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return session(onnxruntime, data)
 
 
 @cache
