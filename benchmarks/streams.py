@@ -89,6 +89,7 @@ class Load:
         self.late: Counter[int] = Counter()
         """How many verdicts came so many milliseconds late."""
 
+        self.queue: list[Due] = []
         self.ended = 0
 
     def begin(self, number: int) -> None:
@@ -135,8 +136,8 @@ class Load:
         """Keep time for some seconds; return what was measured."""
         now = time.perf_counter()
         order = enumerate(sorted(self.rng.random() for _ in self.states))
-        # Sorted, so it is a heap.
-        self.queue = queue = [Due(now + RAMP * phase, number) for number, phase in order]
+        queue = self.queue
+        queue += [Due(now + RAMP * phase, number) for number, phase in order]  # sorted, so a heap
         going: set[asyncio.Task[None]] = set()
         begin, end = now + WARM, now + WARM + seconds
         look, memory = begin, []

@@ -117,3 +117,10 @@ def test_a_monitor_speaks_for_a_classifier_that_leaves_streams_to_it() -> None:
     early = HARMFUL.replace('"harm"', '"early"') + 'guard = "scm"\n'
     late = HARMFUL + 'guard = "classifier"\n'
     assert warnings(CLASSIFIER + "streamed = false\n" + MONITOR + early + late) == []
+
+
+def test_a_rule_of_what_the_monitor_does_not_report_is_no_matter_of_its_threshold() -> None:
+    words = WORDS.replace("input", "output")
+    more = words.replace('["x"]', '["y"]') + 'name = "more"\n'
+    found = warnings(MONITOR + HARMFUL + words + more + RULE.replace("input", "output"))
+    assert found == []

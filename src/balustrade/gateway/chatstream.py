@@ -15,7 +15,7 @@ from balustrade.core.errors import BackendError
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.growing import Growing
 from balustrade.gateway.relay import Relay
-from balustrade.gateway.shapes import ChatChunk, ChunkChoice, Delta
+from balustrade.gateway.shapes import WORDS, ChatChunk, ChunkChoice, Delta
 from balustrade.gateway.sse import DONE, event
 from balustrade.gateway.toolcalls import OpenCalls
 from balustrade.gateway.wire import Tree, encode
@@ -23,7 +23,6 @@ from balustrade.rails.pipeline import Outcome
 
 _decoder = msgspec.json.Decoder(ChatChunk)
 _any = msgspec.json.Decoder()
-_WORDS = ("content", "reasoning_content", "reasoning", "refusal")
 _NOT_CONSTANT = {"choices", "usage", "obfuscation"}
 _FRAME = b'data: %s,"choices":[{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}]%s}\n\n'
 
@@ -128,7 +127,7 @@ class ChatStream(Relay):
     def _take_words(
         self, index: int, alternative: Alternative, delta: Delta, logprobs: Tree | None
     ) -> None:
-        for field in _WORDS:
+        for field in WORDS:
             text = getattr(delta, field)
             if text:
                 key = Key(index, field)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from balustrade.core.content import Content, Image, Part, Role, Text, ToolCall, Video, words
 from balustrade.gateway.http import HttpError
 from balustrade.gateway.shapes import (
+    WORDS,
     AnswerMessage,
     ChatMessage,
     ChatRequest,
@@ -87,7 +88,7 @@ def applied(messages: Sequence[Content], changes: Sequence[Change]) -> list[Cont
 def answer(message: AnswerMessage) -> list[Placed]:
     """Return the parts of a model's answer: its words first, then its calls."""
     placed: list[Placed] = []
-    for name in ("content", "reasoning_content", "reasoning", "refusal"):
+    for name in WORDS:
         text = getattr(message, name)
         if text:
             placed.append(Placed(Text(text), (name,)))

@@ -9,13 +9,13 @@ import msgspec
 
 from balustrade.core.errors import BackendError
 from balustrade.gateway.exchange import Exchange
+from balustrade.gateway.shapes import WORDS
 from balustrade.gateway.sse import Events
 from balustrade.gateway.wire import Tree
 
 PER_TOKEN = 4
 """Characters that are counted as one token where upstream does not say: English has about that."""
 
-_WORDS = ("content", "reasoning_content", "reasoning", "refusal", "text")
 _decoder = msgspec.json.Decoder()
 
 
@@ -62,17 +62,14 @@ class Meter:
     def feed(self, piece: bytes) -> None:
         """Take a piece of the stream; what is no event of an answer costs nothing."""
         try:
-            trees = [_decoder.decode(e.data) for e in self._events.feed(piece) if _is_json(e.data)]
+            events = [e.data for e in self._events.feed(piece) if e.data != b"[DONE]"]
+            trees = [_decoder.decode(data) for data in events]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BackendError):
             return  # whoever judges the stream says what is wrong with it
         for tree in trees:
             if isinstance(tree, dict):
                 self._characters += _said(tree)
                 self._reported = max(self._reported, _used(tree))
-
-
-def _is_json(data: bytes) -> bool:
-    return data != b"[DONE]"
 
 
 def _said(tree: Tree) -> int:
@@ -85,7 +82,7 @@ def _said(tree: Tree) -> int:
         for choice in _list(tree.get("choices"))
         for part in (choice, choice.get("delta"))
         if isinstance(part, dict)
-        for name in _WORDS
+        for name in (*WORDS, "text")
         if isinstance(text := part.get(name), str)
     )
 

@@ -148,6 +148,10 @@ class CustomPiece(Struct):
     input: str | None = None
 
 
+WORDS = ("content", "reasoning_content", "reasoning", "refusal")
+"""The fields of an answer, and of what a chunk adds to it, that hold text."""
+
+
 class Delta(Struct):
     """What a chunk adds to an answer."""
 

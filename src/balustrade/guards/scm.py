@@ -233,8 +233,8 @@ class Scm(Spec, frozen=True):
     def _onward(self, state: Watched, *, ends: bool = False) -> tuple[Watched, Verdict]:
         """Judge words up to the first at which the score rises, or another model is to be asked."""
         calm = 0
-        waits = self.held_back or state.pause or state.doubt
         for number, word in enumerate(state.ahead, 1):
+            waits = self.held_back or state.pause or state.doubt
             if word.score < self.floor and not waits:
                 calm += 1
                 continue
@@ -252,7 +252,6 @@ class Scm(Spec, frozen=True):
                 finding = Finding(self.category, score, self._place(state, word))
                 state = settled(state, state.ahead[number:], word)
                 return replace(state, best=score), Verdict(self.name, (finding,))
-            waits = self.held_back or state.pause or state.doubt
         state = rested(state, calm, self.leak)
         return replace(state, asks=True) if ends and state.doubt else state, Verdict(self.name)
 

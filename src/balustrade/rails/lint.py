@@ -107,18 +107,17 @@ def _rule(rule: Rule, rail: Rail) -> Iterator[str]:
             f"rule {rule.name!r} asks for another answer, of which there is none at this stage, "
             "so it stops like block"
         )
-    sources = [guard for guard in rail.guards if not rule.guard or guard.name == rule.guard]
-    monitors = [guard for guard in sources if isinstance(guard, Scm)]
-    if monitors and len(_reporting(rule, sources, rail.stage)) > len(monitors):
+    reporting = _reporting(rule, rail.guards, rail.stage)
+    monitors = [guard for guard in reporting if isinstance(guard, Scm)]
+    if monitors and len(reporting) > len(monitors):
         yield (
             f"rule {rule.name!r} has one threshold for {monitors[0].name!r} and for guards that "
             "judge whole answers, whose scores differ; give each a rule with its 'guard'"
         )
-    known = [_reports(guard, rail.stage) for guard in sources]
-    if rule.category == ANY or None in known:
-        return
-    reported = frozenset[str]().union(*filter(None, known))
-    if rule.category not in reported:
+    if not reporting:
+        sources = [guard for guard in rail.guards if not rule.guard or guard.name == rule.guard]
+        known = [_reports(guard, rail.stage) for guard in sources]
+        reported = frozenset[str]().union(*filter(None, known))
         yield (
             f"rule {rule.name!r} waits for {rule.category!r}, which no guard reports here; "
             f"they report: {', '.join(sorted(reported)) or 'nothing'}"
