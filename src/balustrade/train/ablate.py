@@ -32,7 +32,7 @@ from balustrade.evals.metrics import average_precision
 from balustrade.models.encoder import Encoder
 from balustrade.text.normalise import normalise
 from balustrade.train.agreement import CHARACTERS, JUDGE, asked, judged
-from balustrade.train.align import encoded
+from balustrade.train.batching import encoded
 from balustrade.train.corpus import OWN, Corpus, Sizes, load
 from balustrade.train.encoder import Config, base_folder, begin, teach
 from balustrade.train.targets import ENCODER_HEADS
