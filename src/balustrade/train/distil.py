@@ -24,6 +24,7 @@ BATCH = 4_096
 """Tokens of a step, padding included."""
 POOL = 6_144
 """Texts that are sorted by length together."""
+RATE = 5e-4
 LONGEST = 160
 """Tokens of a text that are read."""
 
@@ -33,8 +34,7 @@ def distil(
     teacher: Encoder,
     tokenizer: Tokenizer,
     texts: Sequence[str],
-    rate: float,
-    rng: Random,
+    rate: float = RATE,
 ) -> None:
     """Teach a student on texts, each read once.
 
@@ -43,9 +43,9 @@ def distil(
         teacher: Reads the same pieces.
         tokenizer: Cuts the texts.
         texts: In the order they are read.
-        rate: The highest rate of the matrices.
-        rng: Mixes batches of like length.
+        rate: The highest rate of the matrices; a third of it is that of the vectors.
     """
+    rng = Random(0)
     sample = encoded(tokenizer, texts[::50], LONGEST)
     steps = max(1, int(sum(map(len, sample)) * 50 * 1.05 / BATCH))
     step_by = optimiser(student, rate, rate, rate / 3)

