@@ -12,11 +12,11 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from balustrade.train.parallel import Pair
 
-MARKS = ["<s>", "<pad>", "</s>", "<unk>"]
+MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 class Tongue(NamedTuple):
@@ -49,28 +49,36 @@ def tongue() -> Tongue:
 
 @pytest.fixture(scope="session")
 def base_folder(tongue: Tongue, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a random BERT of four layers and a unigram model of both languages, with capitals."""
+    """Write a random BERT and a WordPiece vocabulary of English words, endings and letters."""
     folder = tmp_path_factory.mktemp("base")
     letters = [chr(n) for n in range(ord("a"), ord("z") + 1)]
-    letters += [letter.upper() for letter in letters] + [*"0123456789"]
-    letters += sorted({letter for word in tongue.foreign.values() for letter in word})
-    words = [*tongue.words, *tongue.foreign.values()]
-    scores = dict.fromkeys([*letters, *(f"▁{letter}" for letter in letters)], -9.0)
-    scores |= {f"▁{word}": -7.0 for word in words}
-    scores |= {f"▁{word.capitalize()}": -7.5 for word in tongue.words}
-    scores |= {".": -3.0, ",": -3.5, "?": -5.0, "▁?": -8.0, "(": -8.0, "▁(": -4.0, "▁": -4.0}
-    scores |= {"ing": -6.0, "s": -5.0, "-based": -8.0}
-    vocab = [*((mark, 0.0) for mark in MARKS), *scores.items()]
-    tokenizer = Tokenizer(models.Unigram(vocab, unk_id=3))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    marks = list("0123456789.,:;!?-_()[]{}<>/\\|*#\"'=@&%$+`~^")
+    parts = [
+        *letters,
+        *marks,
+        *(f"##{letter}" for letter in [*letters, *marks[:10]]),
+        "##ing",
+        "##s",
+    ]
+    names = dict.fromkeys([*MARKS, *parts, *tongue.words])
+    tokenizer = Tokenizer(
+        models.WordPiece({name: n for n, name in enumerate(names)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.add_special_tokens(MARKS)
+    tokenizer.enable_truncation(8)
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(5)
     made: Any = transformers.BertModel(
         transformers.BertConfig(
-            vocab_size=len(vocab) + 3,
+            vocab_size=len(names),
             hidden_size=96,
             num_attention_heads=3,
-            num_hidden_layers=4,
+            num_hidden_layers=2,
             intermediate_size=128,
             max_position_embeddings=256,
             initializer_range=0.1,

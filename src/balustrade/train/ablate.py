@@ -32,11 +32,12 @@ from balustrade.evals.metrics import average_precision
 from balustrade.models.encoder import Encoder
 from balustrade.text.normalise import normalise
 from balustrade.train.agreement import CHARACTERS, JUDGE, asked, judged
-from balustrade.train.batching import encoded
+from balustrade.train.align import encoded
 from balustrade.train.corpus import OWN, Corpus, Sizes, load
-from balustrade.train.encoder import BEFORE, Config, begin, teach
+from balustrade.train.encoder import Config, base_folder, begin, teach
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import WINDOW
+from balustrade.train.vocabulary import SPECIAL, renamed
 
 ROWS = 400
 """Rows of each set."""
@@ -49,7 +50,8 @@ GROUPS = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "all of it": {},
-    "without distillation": {},
+    "without alignment": {},
+    "random new vectors": {},
     "without rows of our own": {"without": OWN},
     "without tasks, prose, asks and contrasts": {
         "without": ("tasks-", "prose-", "asks-", "contrasts-", "story-thread")
@@ -76,9 +78,15 @@ def main(config: Config, bench: Path, names: Sequence[str]) -> None:
 def taught(name: str, corpus: Corpus, config: Config) -> tuple[Encoder, Tokenizer]:
     """Return a variant, taught."""
     torch.manual_seed(config.seed)
-    tokenizer, _, model = begin(corpus, config)
-    if name != "without distillation":
-        model.load_state_dict(load_file(Path(config.work) / BEFORE))
+    tokenizer, model = begin(corpus, config)
+    if name == "random new vectors":
+        old = Tokenizer.from_file(str(base_folder(config) / "tokenizer.json")).get_vocab()
+        carried = {*SPECIAL, *map(renamed, old)}
+        new = [n for piece, n in sorted(tokenizer.get_vocab().items()) if piece not in carried]
+        kept = model.piece.weight.data
+        kept[new] = torch.randn(len(new), kept.shape[1]) * kept.std(dim=0)
+    elif name != "without alignment":
+        model.load_state_dict(load_file(Path(config.work) / "aligned.safetensors"))
     # `begin` reads the vocabulary from the run's own folder, `teach` writes to one that goes away.
     with TemporaryDirectory() as folder:
         changed = msgspec.structs.replace(config, work=folder, **VARIANTS[name])

@@ -28,7 +28,7 @@ from balustrade.evals.metrics import average_precision
 from balustrade.models.encoder import Encoder, Shape
 from balustrade.shipped import HERE, describe
 from balustrade.text.normalise import normalise
-from balustrade.train.batching import batches, encoded
+from balustrade.train.align import batches, encoded
 from balustrade.train.encoder import KEPT, final
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import WINDOW

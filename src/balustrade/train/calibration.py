@@ -28,7 +28,7 @@ from balustrade.evals.calibrate import platt, promised, promises, threshold_at
 from balustrade.models.encoder import Encoder
 from balustrade.shipped.describe import Description, Head, Language
 from balustrade.train import vocabulary
-from balustrade.train.batching import encoded
+from balustrade.train.align import encoded
 from balustrade.train.corpus import OWN, Corpus, held_out
 from balustrade.train.export import Speech, graph, ranges
 from balustrade.train.manifest import manifest, write_json

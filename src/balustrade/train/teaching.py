@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from balustrade.data.example import Example, Kind
 from balustrade.text.normalise import normalise
 from balustrade.train import vocabulary
+from balustrade.train.align import encoded
 from balustrade.train.augment import Augment
-from balustrade.train.batching import encoded
 from balustrade.train.corpus import Corpus, is_held_out
 from balustrade.train.targets import ENCODER_HEADS, Targets, targets
 

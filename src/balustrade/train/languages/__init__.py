@@ -7,6 +7,8 @@ Nothing tells how to do harm; what is harmful is what is asked for. Apache-2.0.
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -69,6 +71,38 @@ def pairs(seed: int = 0) -> list[Pair]:
 
 SPACELESS = frozenset({"zh", "zh-Hant", "ja", "th"})
 """Languages written without spaces between words."""
+
+
+def words(least: int = 2) -> list[str]:
+    """Return words of other languages than English as pieces of a vocabulary name them.
+
+    All entries of the word list that are one word, and what stands in at least `least` phrases.
+    """
+    found: dict[str, None] = {}
+    for lang, texts in phrases().items():
+        if lang == "en":
+            continue
+        counts: Counter[str] = Counter()
+        for name, text in texts.items():
+            folded = unicodedata.normalize("NFKC", text).lower()
+            if name.startswith("word-"):
+                listed = [word.strip() for word in folded.split(" / ")]
+                counts.update({word: least for word in listed if _is_word(word)})
+            elif lang not in SPACELESS:
+                counts.update(filter(_is_word, _split(folded)))
+        start = "" if lang in SPACELESS else "▁"
+        found |= {start + word: None for word, count in counts.items() if count >= least}
+    return list(found)
+
+
+def _split(text: str) -> list[str]:
+    """Split at spaces, punctuation and symbols; a vowel sign is part of its word."""
+    kept = (c if unicodedata.category(c)[0] in "LM" else " " for c in text)
+    return "".join(kept).split()
+
+
+def _is_word(text: str) -> bool:
+    return 1 < len(text) < 15 and _split(text) == [text]
 
 
 def examples(seed: int = 0) -> list[Example]:

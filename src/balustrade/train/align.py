@@ -1,16 +1,26 @@
-"""Texts as padded batches of numbers, and how a model steps through them."""
+"""Bring a new vocabulary to mean what the old one meant: distillation on parallel text.
+
+The base encoder reads the English side of a pair, the new one the other side, and is to reach the
+same sentence vector (Reimers and Gurevych 2020, arXiv 2004.09813). The English side is read with
+the new vocabulary too, plain and with words of other languages in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from balustrade.models.encoder import Encoder
+from balustrade.train.precision import sixteen_bits
 
+Floats = NDArray[np.float32]
 TOKENS = 8_192
 """Tokens of a batch, padding included."""
 
@@ -46,6 +56,25 @@ def batches(
                 kinds[place, :size] = torch.tensor(segments[row])
         yield Batch(rows, pieces, kinds, mask)
         first += count
+
+
+def vectors(model: Encoder, tokens: Sequence[Sequence[int]]) -> Floats:
+    """Return the sentence vector of each text, shape (texts, width), of length one."""
+    found = np.zeros((len(tokens), model.shape.width), np.float32)
+    model.eval()
+    with torch.inference_mode(), sixteen_bits():
+        for batch in batches(tokens, most=4 * TOKENS):
+            states = model.states(batch.pieces, batch.segments, batch.mask)
+            pooled = F.normalize(model.pooled(states.float(), batch.mask), dim=1)
+            found[batch.rows] = pooled.numpy()
+    return found
+
+
+def loss(model: Encoder, batch: Batch, wanted: Tensor) -> Tensor:
+    """Return one minus the cosine to the wanted vectors, and their squared distance, averaged."""
+    states = model.states(batch.pieces, batch.segments, batch.mask)
+    pooled = F.normalize(model.pooled(states.float(), batch.mask), dim=1)
+    return (1 - (pooled * wanted).sum(dim=1)).mean()
 
 
 def encoded(tokenizer: Tokenizer, texts: Sequence[str], most: int) -> list[list[int]]:
