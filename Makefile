@@ -7,9 +7,11 @@ PORT ?= 8080
 CONFIG ?=
 SHARED ?= ../shared
 TRAINED = --data $(SHARED)/data/dev --parallel $(SHARED)/data/parallel --out src/balustrade/shipped
+# Each file of tests runs in one of as many processes as there are cores, four at most.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup serve test test-all lint fix bench docs guard leak release clean
+.PHONY: setup serve test test-slow test-all lint fix bench docs guard leak release clean
 .DEFAULT_GOAL := serve
 
 $(BIN)/python:
@@ -30,10 +32,13 @@ serve: $(VENV)/.serve
 	$(BIN)/balustrade serve --host $(HOST) --port $(PORT) $(if $(CONFIG),--config $(CONFIG))
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
+
+test-slow: setup
+	$(PYTEST) -m slow
 
 test-all: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff format --check .
