@@ -121,6 +121,7 @@ def streamed(gateway: Any) -> tuple[str, list[Any]]:
     body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
     answer = httpx.post(gateway.url + PATH, json=body, timeout=120)
     lines = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert lines, answer.text[:300]
     events = [line if line == "[DONE]" else json.loads(line) for line in lines]
     choices = [e["choices"][0] for e in events if isinstance(e, dict) and e.get("choices")]
     return "".join(choice["delta"].get("content") or "" for choice in choices), events
@@ -240,7 +241,8 @@ def test_fifty_thousand_words_pass_in_bounded_memory(
     streamed(gateway)
     before = resident(gateway)
     text = "the river runs past old mills and quiet gardens where " * 5_000
-    script.answer = lambda _p, _b: [*words(text), END, DONE]
+    answer = [*words(text), END, DONE]  # made beforehand: upstream must say something each second
+    script.answer = lambda _p, _b: answer
 
     said, events = streamed(gateway)
 
