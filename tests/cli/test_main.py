@@ -86,7 +86,11 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_an_interrupt_exits_with_130_and_says_nothing() -> None:
     check = [sys.executable, "-m", "balustrade", "check", "--json"]
     with subprocess.Popen(
-        check, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        check,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_heeds_interrupts,
     ) as process:
         _wait_until_it_reads(process.pid)
         process.send_signal(signal.SIGINT)
@@ -105,6 +109,11 @@ def test_r11_help_loads_no_command_and_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stderr == b"[]\n"
+
+
+def _heeds_interrupts() -> None:
+    """Undo what a shell does to commands in the background: they ignore interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_until_it_reads(process: int) -> None:
