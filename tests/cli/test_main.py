@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,12 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_an_interrupt_exits_with_130_and_says_nothing() -> None:
     check = [sys.executable, "-m", "balustrade", "check", "--json"]
-    with subprocess.Popen(
-        check,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=_heeds_interrupts,
-    ) as process:
+    with (
+        _heeding_interrupts(),
+        subprocess.Popen(
+            check, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
+    ):
         _wait_until_it_reads(process.pid)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
@@ -111,9 +111,12 @@ def test_r11_help_loads_no_command_and_nothing_heavy() -> None:
     assert done.stderr == b"[]\n"
 
 
-def _heeds_interrupts() -> None:
+@contextmanager
+def _heeding_interrupts() -> Iterator[None]:
     """Undo what a shell does to commands in the background: they ignore interrupts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _wait_until_it_reads(process: int) -> None:
