@@ -115,8 +115,10 @@ def test_r11_help_loads_no_command_and_nothing_heavy() -> None:
 def _heeding_interrupts() -> Iterator[None]:
     """Undo what a shell does to commands in the background: they ignore interrupts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _wait_until_it_reads(process: int) -> None:
