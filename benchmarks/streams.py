@@ -29,8 +29,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from heapq import heappop, heappush
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,12 +51,15 @@ ASKED = "Tell me the story of a water mill, and how it worked, in a few paragrap
 
 
 def prose() -> str:
-    """Return some ten thousand words of English: what these pages say, without their code."""
+    """Return some ten thousand words of English: what these pages say, without code and tables."""
     pages = sorted((Path(__file__).resolve().parents[1] / "docs").rglob("*.md"))
-    text = " ".join(page.read_text() for page in pages)
-    return " ".join(
-        re.sub(r"```.*?```|`[^`]*`|[|*#_]|\]\([^)]*\)", " ", text, flags=re.DOTALL).split()
-    )
+    text = "\n".join(page.read_text() for page in pages)
+    text = re.sub(r"```.*?```|^(?:\||#|!!!|:::).*?$", " ", text, flags=re.DOTALL | re.MULTILINE)
+    return " ".join(re.sub(r"`[^`]*`|<[^>]*>|[|*#_]|\]\([^)]*\)|\[", " ", text).split())
+
+
+SLOTS = 1_000
+"""In which a second is cut; tokens that are due in the same one are judged in one step."""
 
 
 class Due(NamedTuple):
@@ -65,6 +67,27 @@ class Due(NamedTuple):
 
     at: float
     number: int
+
+
+class Calendar:
+    """What is due when, by slots of time."""
+
+    def __init__(self, now: float) -> None:
+        self.slot = int(now * SLOTS)
+        self.slots: dict[int, list[Due]] = {}
+
+    def add(self, due: Iterable[Due]) -> None:
+        """Note what is due; what was due before now comes next."""
+        for each in due:
+            self.slots.setdefault(max(int(each[0] * SLOTS), self.slot), []).append(each)
+
+    def until(self, now: float) -> list[Due]:
+        """Take what is due by now, in slots; of much no more than a step holds and a slot."""
+        found: list[Due] = []
+        while self.slot < int(now * SLOTS) and len(found) < MOST:
+            found += self.slots.pop(self.slot, ())
+            self.slot += 1
+        return found
 
 
 class Load:
@@ -89,7 +112,7 @@ class Load:
         self.late: Counter[int] = Counter()
         """How many verdicts came so many milliseconds late."""
 
-        self.queue: list[Due] = []
+        self.calendar = Calendar(0.0)
         self.ended = 0
 
     def begin(self, number: int) -> None:
@@ -129,15 +152,15 @@ class Load:
             self.ended += len(over)
             for number in over:
                 self.begin(number)
-        for at, number in due:
-            heappush(self.queue, Due(at + self.gap, number))
+        gap = self.gap
+        self.calendar.add([Due(at + gap, number) for at, number in due])
 
     async def run(self, seconds: float, every: float) -> dict[str, Any]:
         """Keep time for some seconds; return what was measured."""
         now = time.perf_counter()
         order = enumerate(sorted(self.rng.random() for _ in self.states))
-        queue = self.queue
-        queue += [Due(now + RAMP * phase, number) for number, phase in order]  # sorted, so a heap
+        self.calendar = Calendar(now)
+        self.calendar.add(Due(now + RAMP * phase, number) for number, phase in order)
         going: set[asyncio.Task[None]] = set()
         begin, end = now + WARM, now + WARM + seconds
         look, memory = begin, []
@@ -149,14 +172,11 @@ class Load:
             if now >= look:
                 memory.append(resident())
                 look += every
-            due: list[Due] = []
-            while queue and queue[0].at <= now and len(due) < MOST:
-                due.append(heappop(queue))
-            if due:
+            if due := self.calendar.until(now):
                 going.add(asyncio.ensure_future(self.step(due)))
                 await asyncio.sleep(0)  # in which a step ends, but for one that asks
             else:
-                await asyncio.sleep(max(0.0, min(queue[0].at - now, 0.001)) if queue else 0.001)
+                await asyncio.sleep(1 / SLOTS)
             for step in [each for each in going if each.done()]:
                 going.remove(step)
                 step.result()
@@ -169,7 +189,7 @@ class Load:
 def tokens(text: str) -> list[str]:
     """Return a text as a model would write it."""
     found = []
-    for piece in re.findall(r" ?\w+|[^\w\s]", f" {text}"):
+    for piece in re.findall(r" ?\w+| ?[^\w\s]", f" {text}"):
         cut = len(piece) if len(piece) <= LONG else len(piece) // 2
         found += [piece[:cut], piece[cut:]] if cut < len(piece) else [piece]
     return found

@@ -49,45 +49,86 @@ class Weights(NamedTuple):
     """From the state to the logit of harm, shape (states,)."""
 
 
+class Moves(NamedTuple):
+    """What `cell` multiplies a state with, which it holds in steps; each a matrix of its own.
+
+    Halved, as a sigmoid is (tanh(x / 2) + 1) / 2; by powers of two, so that no digit changes.
+    """
+
+    gates: Singles
+    """To the reset and the update gate, shape (states, 2 * states)."""
+    new: Singles
+    """To what is new, shape (states, states)."""
+    new_bias: Singles
+
+
+def moves(weights: Weights) -> Moves:
+    """Return the weights between states as `cell` reads them."""
+    states = len(weights.head)
+    outer = weights.outer / np.float32(2 * STEPS)
+    return Moves(
+        np.ascontiguousarray(outer[:, : 2 * states]),
+        np.ascontiguousarray(outer[:, 2 * states :]),
+        weights.outer_bias[2 * states :] / np.float32(2),
+    )
+
+
+class Said(NamedTuple):
+    """What pieces say to the gates: rows of two tables, and the rows of the pieces in question."""
+
+    gates: Singles
+    """Halved, and with both biases; shape (rows, 2 * states)."""
+    new: Singles
+    rows: NDArray[np.int64]
+
+
 class Given:
     """What pieces say to the gates; kept for the last few thousand, as few make up most text."""
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
-        self._table: Singles = np.empty((KEPT, len(weights.inner_bias)), np.float32)
-        self._places = np.full(len(weights.pieces), -1, np.int32)
-        self._used = 0
+        self._states = len(weights.head)
+        self._places = np.full(len(weights.pieces), -1, np.int64)
         self._lock = Lock()
+        self._clear()
 
-    def of(self, numbers: NDArray[np.int64]) -> Singles:
-        """Return a row for each piece."""
+    def _clear(self) -> None:
+        """Begin new tables; whoever reads the old ones still has them."""
+        self._gates: Singles = np.empty((KEPT, 2 * self._states), np.float32)
+        self._new: Singles = np.empty((KEPT, self._states), np.float32)
+        self._places.fill(-1)
+        self._used = 0
+
+    def of(self, numbers: NDArray[np.int64]) -> Said:
+        """Return what each piece says."""
         if len(numbers) > KEPT // 4:
-            return self._computed(numbers)
-        # Threads share the table, and hold it for a millisecond or two at most.
+            return Said(*self._computed(numbers), np.arange(len(numbers)))
+        # Threads share the tables, and hold them for a millisecond or two at most.
         with self._lock:
             places = self._places[numbers]
             if places.min(initial=0) < 0:
                 self._learn(numbers, places)
                 places = self._places[numbers]
-            found: Singles = self._table[places]
-            return found
+            return Said(self._gates, self._new, places)
 
-    def _learn(self, numbers: NDArray[np.int64], places: NDArray[np.int32]) -> None:
+    def _learn(self, numbers: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         new = np.unique(numbers[places < 0])
         if self._used + len(new) > KEPT:
-            self._places.fill(-1)
-            self._used, new = 0, np.unique(numbers)
+            self._clear()
+            new = np.unique(numbers)
         end = self._used + len(new)
-        self._table[self._used : end] = self._computed(new)
+        self._gates[self._used : end], self._new[self._used : end] = self._computed(new)
         self._places[new] = np.arange(self._used, end)
         self._used = end
 
-    def _computed(self, numbers: NDArray[np.int64]) -> Singles:
-        weights = self._weights
+    def _computed(self, numbers: NDArray[np.int64]) -> tuple[Singles, Singles]:
+        weights, split = self._weights, 2 * self._states
         said: Floats = weights.pieces[numbers].astype(np.float64) @ weights.inner
         said *= weights.scales[numbers]
         said += weights.inner_bias
-        return said.astype(np.float32)
+        said[:, :split] += weights.outer_bias[:split]
+        said[:, :split] /= 2
+        return said[:, :split].astype(np.float32), said[:, split:].astype(np.float32)
 
 
 def unpack(data: bytes) -> Weights:
@@ -138,24 +179,28 @@ def _single(rows: Singles) -> Singles:
         steps /= 2
 
 
-def cell(weights: Weights, given: Singles, h: Singles) -> Singles:
-    """Return the states after one piece each; `given` is what the pieces say to the gates."""
+def cell(moves: Moves, said: Said, rows: NDArray[np.int64], h: Singles) -> Singles:
+    """Return the states after one piece each.
+
+    Args:
+        moves: The weights between states.
+        said: What pieces say to the gates.
+        rows: Which of its rows are read, one for each state.
+        h: The states, in steps of 1 / `STEPS`, shape (rows, states).
+    """
     width = h.shape[1]
-    kept: Singles = h @ weights.outer
-    kept += weights.outer_bias
-    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one fast function for all gates.
-    gates = kept[:, : 2 * width]
-    gates += given[:, : 2 * width]
-    gates *= 0.5
+    gates: Singles = h @ moves.gates
+    gates += said.gates.take(rows, 0)
     np.tanh(gates, out=gates)
-    gates *= 0.5
-    gates += 0.5
-    new = kept[:, 2 * width :]
+    gates += 1.0  # twice the sigmoid
+    new: Singles = h @ moves.new
+    new += moves.new_bias
     new *= gates[:, :width]
-    new += given[:, 2 * width :]
+    new += said.new.take(rows, 0)
     np.tanh(new, out=new)
-    new += gates[:, width:] * (h - new)
     new *= STEPS
-    np.rint(new, out=new)
-    new /= STEPS
-    return new
+    kept = h - new
+    kept *= gates[:, width:]
+    kept *= 0.5
+    new += kept
+    return np.rint(new, out=new)

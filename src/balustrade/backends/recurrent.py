@@ -23,7 +23,17 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from balustrade import shipped
-from balustrade.backends.cell import STEPS, Given, Singles, Weights, cell, unpack
+from balustrade.backends.cell import (
+    STEPS,
+    Floats,
+    Given,
+    Moves,
+    Singles,
+    Weights,
+    cell,
+    moves,
+    unpack,
+)
 from balustrade.backends.pieces import Pieces
 from balustrade.core.call import Advance, Advanced, Call, Failed, Heard, Onward, Reply
 from balustrade.core.errors import BackendError, BalustradeError
@@ -40,7 +50,7 @@ REQUEST = 600
 """Characters of each end of a request that are read before its answer."""
 
 
-class State(Struct, frozen=True):
+class State(Struct, frozen=True, gc=False):
     """Where the reading of one answer is."""
 
     memory: bytes
@@ -76,7 +86,7 @@ class Recurrent:
 
     def load(self) -> None:
         """Read weights and vocabulary now."""
-        _ = self._weights, self._pieces
+        _ = self._moves, self._pieces, self._given
 
     def read(
         self, states: Sequence[State | str], chunks: Sequence[str], *, ends: bool = False
@@ -90,17 +100,21 @@ class Recurrent:
         """
         begun = self._begun(states)
         taken = [_taken(s, c, ends=ends) for s, c in zip(begun, chunks, strict=True)]
-        runs = [[self._pieces.numbers(word.text) for word in words] for words, _, _ in taken]
-        memories = self._memories([state.memory for state in begun])
+        fed = [slot for slot, (words, _, _) in enumerate(taken) if words]
+        runs = [[self._pieces.numbers(word.text) for word in taken[slot][0]] for slot in fed]
+        memories = self._memories([begun[slot].memory for slot in fed])
         trails = self._run(memories, [[*chain.from_iterable(own)] for own in runs])
         scores = iter(self._scores(trails, runs))
         rows, size = memories.tobytes(), memories.shape[1] * 2
+        moved = {slot: rows[n * size : (n + 1) * size] for n, slot in enumerate(fed)}
         found: list[Advanced] = []
         for slot, (state, (words, rest, start)) in enumerate(zip(begun, taken, strict=True)):
+            if not words:
+                found.append(Advanced(State(state.memory, rest, start), (), start))
+                continue
             at = state.start
-            heard = tuple([Heard(at + word.start, at + word.end, next(scores)) for word in words])
-            memory = rows[slot * size : (slot + 1) * size]
-            found.append(Advanced(State(memory, rest, start), heard, start))
+            heard = [Heard(at + word.start, at + word.end, next(scores)) for word in words]
+            found.append(Advanced(State(moved[slot], rest, start), (*heard,), start))
         return found
 
     def _begun(self, states: Sequence[State | str]) -> list[State]:
@@ -114,12 +128,13 @@ class Recurrent:
             self._run(memories, [asked(self._pieces, str(states[slot]), marks) for slot in new])
             for slot, memory in zip(new, memories, strict=True):
                 found[slot] = State(memory.tobytes())
+        width = len(self._weights.head)
+        if any([len(state.memory) != width * 2 for state in found]):
+            raise BackendError(f"model {self._name!r}: a state is not one of its own")
         return found
 
     def _memories(self, memories: Sequence[bytes]) -> NDArray[np.int16]:
         width = len(self._weights.head)
-        if any(len(memory) != width * 2 for memory in memories):
-            raise BackendError(f"model {self._name!r}: a state is not one of its own")
         return np.frombuffer(bytearray(b"".join(memories)), np.int16).reshape(-1, width)
 
     def _run(
@@ -130,33 +145,41 @@ class Recurrent:
         order = sorted(range(len(numbers)), key=lambda slot: -len(numbers[slot]))
         for first in range(0, len(order), TOGETHER):
             some = order[first : first + TOGETHER]
-            h: Singles = memories[some].astype(np.float32) / np.float32(STEPS)
+            h: Singles = memories[some].astype(np.float32)
             for start in range(0, len(numbers[some[0]]), BLOCK):
                 parts = [numbers[slot][start : start + BLOCK] for slot in some]
-                for slot, part, logits in zip(some, parts, self._block(h, parts), strict=True):
-                    trails[slot] += logits[: len(part)]
-            memories[some] = h * STEPS
+                for slot, logits in zip(some, self._block(h, parts), strict=True):
+                    trails[slot] += logits
+            memories[some] = h
         return trails
 
     def _block(self, h: Singles, parts: Sequence[Sequence[int]]) -> list[list[float]]:
         """Move states on by some pieces each, in place; the longest part comes first.
 
-        Returns logits after each piece; behind the end of a part they mean nothing.
+        States are in steps of 1 / `STEPS`. Returns logits after each piece.
         """
-        weights = self._weights
+        moves = self._moves
         live = [len(part) for part in parts]
-        flat = np.fromiter(chain.from_iterable(parts), np.int64, sum(live))
-        given = self._given.of(flat)
+        said = self._given.of(np.fromiter(chain.from_iterable(parts), np.int64, sum(live)))
         starts = np.cumsum([0, *live[:-1]])
-        logits = np.zeros((live[0], len(parts)))
+        trail: list[Singles] = []
+        firsts: list[int] = []
+        size = 0
         for step in range(live[0]):
             while live[-1] <= step:
                 live.pop()
             count = len(live)
-            h[:count] = cell(weights, given[starts[:count] + step], h[:count])
-            logits[step, :count] = h[:count].astype(np.float64) @ weights.head
-        columns: list[list[float]] = logits.T.tolist()
-        return columns
+            moved = cell(moves, said, said.rows[starts[:count] + step], h[:count])
+            h[:count] = moved
+            trail.append(moved)
+            firsts.append(size)
+            size += count
+        states = np.concatenate(trail) if trail else h[:0]
+        logits: list[float] = (states.astype(np.float64) @ self._head).tolist()
+        return [
+            [logits[first + slot] for first in firsts[: len(part)]]
+            for slot, part in enumerate(parts)
+        ]
 
     def _scores(
         self, trails: Sequence[Sequence[float]], runs: Sequence[Sequence[Sized]]
@@ -203,6 +226,15 @@ class Recurrent:
         return unpack(shipped.weights(self._name, self._folder))
 
     @cached_property
+    def _moves(self) -> Moves:
+        return moves(self._weights)
+
+    @cached_property
+    def _head(self) -> Floats:
+        """From a state in steps to the logit of harm."""
+        return self._weights.head / STEPS
+
+    @cached_property
     def _given(self) -> Given:
         return Given(self._weights)
 
@@ -210,8 +242,8 @@ class Recurrent:
 TOGETHER = 128
 """Texts that are read on in one product of matrices."""
 
-BLOCK = 256
-"""Pieces of each text whose gates are computed at once: bounds memory, whatever the length."""
+BLOCK = 128
+"""Pieces of each text that are read before their scores are: bounds memory, whatever the length."""
 
 DECIMALS = 4
 """Of a score."""

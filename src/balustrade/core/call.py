@@ -150,7 +150,7 @@ class Vectors(Struct, frozen=True, tag="vectors"):
         return [flat[i : i + self.columns] for i in range(0, len(flat), self.columns)]
 
 
-class Heard(Struct, frozen=True):
+class Heard(Struct, frozen=True, gc=False):
     """A word that a model read in a growing text: where it stands, and the score of harm there."""
 
     start: int
@@ -158,7 +158,7 @@ class Heard(Struct, frozen=True):
     score: float
 
 
-class Advanced(Struct, frozen=True):
+class Advanced(Struct, frozen=True, gc=False):
     """Where one growing text is now, and the words that were read since."""
 
     state: Any

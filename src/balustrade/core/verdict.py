@@ -45,7 +45,7 @@ class Finding(Struct, frozen=True):
     """One sentence for a person: why. Never the matched text itself."""
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     """What one guard reports of one content."""
 
     guard: str

@@ -11,7 +11,7 @@ from balustrade.core.call import Advanced, Heard
 from balustrade.guards.doubt import BEGUN, READ, Doubt, Question
 
 
-class Hit(Struct, frozen=True):
+class Hit(Struct, frozen=True, gc=False):
     """A word that counts: which of the stream's words it is, and what was heard there."""
 
     place: int
@@ -29,7 +29,7 @@ class Pause(Struct, frozen=True):
     """Whether another model has judged them already, and not let them by."""
 
 
-class Watched(Struct, frozen=True):
+class Watched(Struct, frozen=True, gc=False):
     """Where a stream is; bounded, however long the stream."""
 
     memory: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from balustrade.backends import local
 from balustrade.core.call import Flow, T, is_light
@@ -32,11 +32,8 @@ class Resting(Protocol):
         ...
 
 
-class Step(NamedTuple):
-    """A stream's state under one monitor, and what comes next."""
-
-    state: Any
-    chunk: str
+Step: TypeAlias = tuple[Any, str]
+"""A stream's state under one monitor, and what comes next."""
 
 
 class Post(NamedTuple):
@@ -67,7 +64,7 @@ class Post(NamedTuple):
         return lambda batch: offload(lambda: check(batch))
 
     def _step(self, batch: Sequence[Step]) -> Flow[list[Any]]:
-        return self.monitor.step([item.state for item in batch], [item.chunk for item in batch])
+        return self.monitor.step([state for state, _ in batch], [chunk for _, chunk in batch])
 
 
 def in_place(flow: Flow[T]) -> Flow[T]:

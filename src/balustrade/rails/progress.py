@@ -16,7 +16,7 @@ KEPT = 8
 over again."""
 
 
-class Piece(Struct, frozen=True):
+class Piece(Struct, frozen=True, gc=False):
     """What may leave now; with a decision, it is the last."""
 
     text: str = ""
@@ -28,7 +28,7 @@ class Piece(Struct, frozen=True):
     is with whoever sent it; spans count in the text as it came from upstream."""
 
 
-class Progress(Struct, frozen=True):
+class Progress(Struct, frozen=True, gc=False):
     """The state of one stream; nothing in it changes, so a stream can be replayed or moved."""
 
     near: tuple[Any, ...]
@@ -39,6 +39,9 @@ class Progress(Struct, frozen=True):
 
     verdicts: tuple[Verdict, ...]
     """What each monitor reported so far."""
+
+    helds: tuple[int, ...] = ()
+    """How much each far monitor holds back of what it was given."""
 
     text: str = ""
     """What has not left yet, as it came."""
@@ -63,16 +66,16 @@ class Work:
     """One stream during one step: what `Progress` holds, and what the step makes of it."""
 
     __slots__ = (
-        "chunk", "clean", "cut", "early", "far", "fresh_from", "helds", "is_ending", "limit",
-        "marks", "masks", "near", "out", "passed", "sent", "text", "vault", "verdicts",
+        "chunk", "clean", "cut", "early", "far", "fresh_from", "held", "helds", "is_ending",
+        "limit", "marks", "masks", "near", "out", "passed", "sent", "text", "vault", "verdicts",
     )  # fmt: skip
 
     def __init__(self, state: Progress, chunk: str, vault: Vault | None) -> None:
         self.chunk = chunk
         self.vault = vault
-        self.near = list(state.near)
-        self.far = list(state.far)
-        self.verdicts = list(state.verdicts)
+        self.near = [*state.near]
+        self.far = [*state.far]
+        self.verdicts = state.verdicts
         self.text = state.text + chunk
         self.sent = state.sent
         self.passed = self.fresh_from = state.passed
@@ -82,25 +85,36 @@ class Work:
         self.cut = state.is_cut
         self.is_ending = False
         self.early = self.clean = 0
-        self.helds: list[int] = []
+        self.hold(state.helds)
         self.out = ""
-
-    @property
-    def size(self) -> int:
-        """Characters seen."""
-        return self.sent + len(self.text)
 
     @property
     def fresh(self) -> str:
         """What the near monitors have settled in this step."""
         return self.text[self.fresh_from - self.sent : self.passed - self.sent]
 
+    @property
+    def judged(self) -> int:
+        """How far every monitor has judged the stream."""
+        return self.passed - self.held
+
+    def report(self, number: int, verdict: Verdict) -> None:
+        """Put a monitor's verdict in the place of its last one."""
+        known = self.verdicts
+        self.verdicts = (*known[:number], verdict, *known[number + 1 :])
+
+    def hold(self, helds: tuple[int, ...]) -> None:
+        """Note how much each far monitor holds, and the most that any does."""
+        self.helds = helds
+        self.held = helds[0] if len(helds) == 1 else max(helds, default=0)
+
     def result(self) -> Progress:
         """Return the state after the step; of a stream that was cut, no text is kept."""
         return Progress(
-            tuple(self.near),
-            tuple(self.far),
-            tuple(self.verdicts),
+            (*self.near,),
+            (*self.far,),
+            self.verdicts,
+            self.helds,
             "" if self.cut else self.text,
             self.sent,
             self.passed,

@@ -21,7 +21,7 @@ from balustrade.guards.window import Window
 from balustrade.policy.document import Streaming
 from balustrade.policy.redact import redact
 from balustrade.policy.vault import Vault
-from balustrade.rails.posts import Peeking, Post, Resting, Step, in_place
+from balustrade.rails.posts import Peeking, Post, Resting, in_place
 from balustrade.rails.progress import Piece, Progress, Work, before_marks, joined, strongest
 from balustrade.rails.rail import Rail
 
@@ -90,10 +90,12 @@ class Stream:
 
     def start(self, content: Content, /) -> Progress:
         """Return the state of the answer to `content` before its first chunk."""
+        far = tuple(post.monitor.start(content) for post in self._far)
         return Progress(
             tuple(post.monitor.start(content) for post in self._near),
-            tuple(post.monitor.start(content) for post in self._far),
+            far,
             tuple(Verdict(post.monitor.name) for post in (*self._near, *self._far)),
+            _helds(self._far_held, far),
             is_cut=self._is_refused,
         )
 
@@ -127,7 +129,7 @@ class Stream:
             ending = [work for work in live if work.is_ending and not work.cut]
             if ending:
                 yield from self._end_far(ending)
-            early = [w for w in live if not w.sent and not w.is_ending and not self._judged(w)]
+            early = [w for w in live if not w.sent and not w.is_ending and not w.judged]
             if early and self._can_peek:
                 yield from self._peek(early)
         for work in live:
@@ -140,62 +142,64 @@ class Stream:
             able = [work for work in works if work.near[number] is not None]
             fed = [work for work in able if work.chunk]
             if fed:
-                answers = yield from post.step([Step(w.near[number], w.chunk) for w in fed])
+                answers = yield from post.step([(work.near[number], work.chunk) for work in fed])
                 for work, answer in zip(fed, answers, strict=True):
                     work.near[number] = self._taken(work, number, answer)
             if is_last and able:
                 ends = yield from post.finish([work.near[number] for work in able])
                 for work, end in zip(able, ends, strict=True):
                     self._taken(work, number, end)
+        waits = self._near and not is_last
         for work in works:
-            settled = work.size
-            if self._near and not is_last:
+            settled = work.sent + len(work.text)
+            if waits:
                 settled -= max(_helds(self._near_held, work.near))
             work.is_ending = is_last or 0 <= work.limit <= settled
             work.passed = settled if work.limit < 0 else min(settled, work.limit)
 
     def _go_far(self, works: Sequence[Work]) -> Flow[None]:
         """Give the other monitors what is settled, until none of them gets any further."""
-        for work in works:
-            work.helds = _helds(self._far_held, work.far)
         going = [work for work in works if work.passed > work.fresh_from]
         chunks = [work.fresh for work in going]
+        for work, chunk in zip(going, chunks, strict=True):
+            size = len(chunk)
+            work.hold(tuple([held + size for held in work.helds]))
         while going:
-            for work, chunk in zip(going, chunks, strict=True):
-                if chunk:
-                    work.helds = [held + len(chunk) for held in work.helds]
-                work.clean = work.passed - max(work.helds)
+            for work in going:
+                work.clean = work.judged
             yield from self._step_far(going, chunks)
             going = [work for work in going if self._has_advanced(work) and not work.cut]
             chunks = [""] * len(going)
 
     def _step_far(self, works: Sequence[Work], chunks: Sequence[str]) -> Flow[None]:
+        pairs = [*zip(works, chunks, strict=True)]
         able = [
-            [slot for slot, work in enumerate(works) if work.far[number] is not None]
+            [pair for pair in pairs if pair[0].far[number] is not None]
             for number in range(len(self._far))
         ]
         flows = [
-            post.step([Step(works[slot].far[number], chunks[slot]) for slot in able[number]])
+            post.step([(work.far[number], chunk) for work, chunk in able[number]])
             for number, post in enumerate(self._far)
         ]
         columns = (yield from gather(flows)) if len(flows) > 1 else [(yield from flows[0])]
         for number, column in enumerate(columns):
             answers = column if isinstance(column, list) else [column] * len(able[number])
-            for slot, answer in zip(able[number], answers, strict=True):
-                work = works[slot]
-                work.far[number] = self._taken(work, len(self._near) + number, answer)
+            place = len(self._near) + number
+            for (work, _), answer in zip(able[number], answers, strict=True):
+                work.far[number] = self._taken(work, place, answer)
 
     def _has_advanced(self, work: Work) -> bool:
-        before, work.helds = work.helds, _helds(self._far_held, work.far)
-        for rests, state, now, then in zip(self._rests, work.far, work.helds, before, strict=True):
-            if 0 < now < then and not rests(state):
+        before = work.helds
+        work.hold(_helds(self._far_held, work.far))
+        for number, now in enumerate(work.helds):
+            if 0 < now < before[number] and not self._rests[number](work.far[number]):
                 return True
         return False
 
     def _end_far(self, works: Sequence[Work]) -> Flow[None]:
         """Let the other monitors judge what they hold, for each stream that ends here."""
         for work in works:
-            work.clean = work.passed - max(work.helds)
+            work.clean = work.judged
         for number, post in enumerate(self._far):
             able = [work for work in works if work.far[number] is not None]
             if able:
@@ -225,10 +229,6 @@ class Stream:
         assert isinstance(answer, Verdict)
         return not answer.error and self._decide((answer,)).action <= Action.FLAG
 
-    def _judged(self, work: Work) -> int:
-        """Return how far every monitor has judged a stream."""
-        return work.passed - max(work.helds, default=0)
-
     def _taken(self, work: Work, number: int, answer: object) -> object:
         """Note what monitor `number` answered; return its new state, None if it failed."""
         state: object = None
@@ -254,7 +254,7 @@ class Stream:
         """Keep the evidence, and see at once what the policy makes of it."""
         is_far = number >= len(self._near)
         known = joined(work.verdicts[number], verdict)
-        work.verdicts[number] = strongest(known) if is_far else known
+        work.report(number, strongest(known) if is_far else known)
         if verdict.error and self._fails_closed(work.verdicts):
             work.cut = True
         for fired in self.policy.fired((verdict,)):
@@ -275,7 +275,7 @@ class Stream:
         elif work.is_ending:
             end = work.passed
         else:
-            end = max(self._judged(work), work.early)
+            end = work.judged or work.early
         if work.cut or not work.is_ending or work.limit >= 0:
             end -= self._hold
         if work.marks:
@@ -327,6 +327,9 @@ def _goes_on(_state: object) -> bool:
     return False
 
 
-def _helds(held: Sequence[Callable[[Any], int]], states: Sequence[Any]) -> list[int]:
+def _helds(held: Sequence[Callable[[Any], int]], states: Sequence[Any]) -> tuple[int, ...]:
     """Return how much each monitor holds; one that failed holds nothing."""
-    return [0 if state is None else ask(state) for ask, state in zip(held, states, strict=True)]
+    if len(held) == 1:  # as most streams have
+        return (0 if states[0] is None else held[0](states[0]),)
+    pairs = zip(held, states, strict=True)
+    return tuple([0 if state is None else ask(state) for ask, state in pairs])
