@@ -11,8 +11,8 @@ than six letters in two; the text is that of the documentation. A loop judges al
 due in one step of the rail's `Stream`, whose guard is the shipped monitor, on the thread that a
 server's loop would have. A token is late by the time from when it was due to when its verdict was
 there; a rule that only flags keeps all streams going. What a step costs is measured with whole
-words, which cost more. A stream in doubt asks in a thread, as in the gateway, and only the streams
-of its own step wait for it. Prints Markdown.
+words, which cost more. A stream in doubt asks in a thread, as in the gateway, and only streams that
+wait like it are in its step. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class Load:
     def __init__(self, streams: int, rate: float, seed: int, confirm: str = "") -> None:
         from balustrade.core.call import Classify
 
+        self.confirm = confirm
         self.judged = rail(confirm=confirm)
         self.route = route()
         if confirm:
@@ -130,6 +131,17 @@ class Load:
         if all(isinstance(call, Advance) for call in calls):
             return self.route.send(calls)
         return await self.route.asend(calls)
+
+    def apart(self, due: list[Due]) -> list[list[Due]]:
+        """Part streams that may ask from those that do not: in the gateway each steps alone."""
+        if not self.confirm:
+            return [due]
+        waits = [self.states[number].far[0].pause is not None for _, number in due]
+        parts = [
+            [each for each, own in zip(due, waits, strict=True) if own is so]
+            for so in (False, True)
+        ]
+        return [part for part in parts if part]
 
     async def step(self, due: list[Due]) -> None:
         """Judge the next token of each stream, or the end of it."""
@@ -173,7 +185,7 @@ class Load:
                 memory.append(resident())
                 look += every
             if due := self.calendar.until(now):
-                going.add(asyncio.ensure_future(self.step(due)))
+                going |= {asyncio.ensure_future(self.step(some)) for some in self.apart(due)}
                 await asyncio.sleep(0)  # in which a step ends, but for one that asks
             else:
                 await asyncio.sleep(1 / SLOTS)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from openai import OpenAI
+from openai import APIConnectionError, OpenAI
 
 TEXTS = (
     "How do I bake bread without yeast?",
@@ -56,4 +56,7 @@ def stream(client: OpenAI, model: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except APIConnectionError:
+        raise SystemExit("no gateway answers there; start one with: balustrade serve") from None

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator
 from urllib.request import urlopen
 
-from openai import OpenAI
+from openai import APIConnectionError, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
 
@@ -49,4 +49,7 @@ def answer(client: OpenAI, model: str, *, stream: bool) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except APIConnectionError:
+        raise SystemExit("no gateway answers there; start one with: balustrade serve") from None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from openai import OpenAI
+from openai import APIConnectionError, OpenAI
 
 TEXTS = (
     "When does the school open?",
@@ -46,4 +46,7 @@ def streamed(client: OpenAI, model: str, text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except APIConnectionError:
+        raise SystemExit("no gateway answers there; start one with: balustrade serve") from None

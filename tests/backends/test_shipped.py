@@ -19,7 +19,13 @@ def test_each_shipped_model_has_a_backend_that_is_made_once() -> None:
     assert set(BACKENDS) == SHIPPED
     made = makers()
     kinds = {name: type(make()) for name, make in made.items()}
-    assert kinds == {"static": Static, "encoder": Onnx, "cascade": Tiers, "monitor": Recurrent}
+    assert kinds == {
+        "static": Static,
+        "encoder": Onnx,
+        "cascade": Tiers,
+        "ensemble": Tiers,
+        "monitor": Recurrent,
+    }
     assert made["cascade"]() is made["cascade"]()
     assert makers()["static"]() is not made["static"]()
 
@@ -33,7 +39,7 @@ def test_nothing_is_read_before_it_is_needed() -> None:
     route.close()
 
 
-@pytest.mark.parametrize("model", ["encoder", "cascade"])
+@pytest.mark.parametrize("model", ["encoder", "cascade", "ensemble"])
 def test_a_model_that_cannot_run_here_names_the_extra(model: str) -> None:
     code = f"""if True:
         import sys

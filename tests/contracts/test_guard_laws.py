@@ -35,7 +35,7 @@ KEYWORDS = {"use": "keywords", "words": ["bomb", "api key", "爆弾"]}
 PATTERNS = {"use": "patterns"}
 JUDGE = {"use": "judge", "model": "letters", "rules": [RUDE], "window": 500}
 MODEL = {"use": "judge", "model": "labels", "format": "polyguard", "window": 500}
-TIERS = [tier for tier in ("encoder", "cascade") if (HERE / f"{tier}.json").exists()]
+TIERS = [tier for tier in ("encoder", "cascade", "ensemble") if (HERE / f"{tier}.json").exists()]
 GUARDS_HELD_TO_THEM: tuple[dict[str, Any], ...] = (
     KEYWORDS,
     KEYWORDS | {"normalise": False},

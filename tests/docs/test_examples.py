@@ -184,6 +184,18 @@ def test_an_example_without_a_server_runs(example: str, tmp_path: Path) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize("example", ["chat.py", "regenerate.py", "route.py", "stop_early.py"])
+def test_an_example_says_in_a_line_that_no_gateway_answers(example: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / example), "--url", "http://127.0.0.1:9/v1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "no gateway answers there; start one with: balustrade serve\n"
+
+
 def test_the_example_of_an_early_stop_prints_what_left_and_why_it_ended(servers: Servers) -> None:
     page = ROOT / "docs" / "guides" / "streaming.md"
     [policy] = [block.body for block in blocks(page) if block.title == "early.toml"]

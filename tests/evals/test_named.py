@@ -42,7 +42,7 @@ class Endpoint(BaseHTTPRequestHandler):
         return
 
 
-@pytest.mark.parametrize("tier", ["static", "encoder", "cascade"])
+@pytest.mark.parametrize("tier", ["static", "encoder", "cascade", "ensemble"])
 def test_a_shipped_guard_is_judged_at_its_shipped_thresholds(tier: str) -> None:
     if not (HERE / f"{tier}.json").exists():
         pytest.skip(f"{tier}.json is not there")

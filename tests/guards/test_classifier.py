@@ -190,11 +190,10 @@ def test_what_is_said_of_a_text_alone_is_asked_without_its_request(heads: tuple[
 
 
 def test_each_tier_says_how_long_it_takes() -> None:
-    classes = [Classifier(model=m).latency for m in ("static", "encoder", "cascade", "hub:x/y")]
-    assert classes == [
+    models = ("static", "encoder", "cascade", "ensemble", "hub:x/y")
+    assert [Classifier(model=model).latency for model in models] == [
         Latency.MICROSECONDS,
-        Latency.MILLISECONDS,
-        Latency.MILLISECONDS,
+        *[Latency.MILLISECONDS] * 3,
         Latency.MODEL,
     ]
 
@@ -237,9 +236,10 @@ def test_what_tools_bring_in_is_asked_about_with_care_and_verdicts_keep_their_or
     assert [scores(verdict)["injection"] for verdict in stop.value.value] == [0.5, 0.25, 0.75]
     [alone] = next(Classifier(model="cascade").check(batch[:1]))
     assert alone == Classify("cascade", ("from a tool",), careful=True)
-    assert next(Classifier(model="encoder").check(batch)) == (
-        Classify("encoder", ("from a tool", "from a user", "from a page")),
-    )
+    for model in ("encoder", "ensemble"):
+        assert next(Classifier(model=model).check(batch)) == (
+            Classify(model, ("from a tool", "from a user", "from a page")),
+        )
 
 
 def test_a_failure_of_either_part_of_a_mixed_batch_is_the_guards() -> None:

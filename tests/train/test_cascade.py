@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.static import Static
-from balustrade.backends.tiers import Tiers, sigmoid
+from balustrade.backends.tiers import Tiers, joined, sigmoid
 from balustrade.core.taxonomy import HARM, REFUSAL
 from balustrade.data.example import Example, Kind
 from balustrade.shipped import Description, describe
-from balustrade.train.cascade import LEVELS, Seen, blend, choose, fit
+from balustrade.train.cascade import LEVELS, PART, Seen, blend, choose, fit
 from balustrade.train.corpus import Corpus, is_held_out
 
 TALK = ("the weather was fine", "how do i bake bread", "we walked along the river")
@@ -41,7 +41,7 @@ def made(tiers: Path, folder: Path, share: float) -> Description:
         if not file.name.startswith("cascade"):
             (folder / file.name).write_bytes(file.read_bytes())
     static, encoder = Static("static", folder), Onnx("encoder", folder)
-    return fit(static, encoder, corpus(), folder, share=share)
+    return fit(static, encoder, corpus(), folder, share=share)[0]
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +76,24 @@ def test_thresholds_keep_their_rate_on_the_cascades_own_scores_above_what_is_cle
             assert (scores[:, column] >= limit + 1e-5).mean() <= float(rate)
 
 
+def test_the_ensemble_asks_both_tiers_about_every_text(fitted: Path) -> None:
+    known, model = describe("ensemble", fitted), Tiers("ensemble", fitted)
+    texts = [*TALK, *HARMFUL, "", "?"]
+    assert model.settle(texts).unsure.tolist() == [*range(len(texts))]
+    careful = Tiers("cascade", fitted).scores(texts, careful=True)
+    assert model.scores(texts) == pytest.approx(careful, abs=1e-6)
+    harmless = [row.text for row in corpus().rows if row.kind is Kind.BENIGN]
+    scores = model.scores(harmless)
+    for column, head in enumerate(known.heads):
+        for rate, limit in head.thresholds.items():
+            assert (scores[:, column] >= limit + 1e-5).mean() <= float(rate)
+
+
 def test_the_same_weights_and_rows_give_the_same_bytes(tiers: Path, fitted: Path) -> None:
     again = fitted.parent / "again"
     made(tiers, again, 0.25)
-    assert (again / "cascade.json").read_bytes() == (fitted / "cascade.json").read_bytes()
+    for name in ("cascade", "ensemble"):
+        assert (again / f"{name}.json").read_bytes() == (fitted / f"{name}.json").read_bytes()
 
 
 def test_fewer_questions_lose_more(tiers: Path, fitted: Path) -> None:
@@ -123,15 +137,9 @@ def test_what_is_left_of_the_share_is_spread_over_the_heads() -> None:
     assert abs(choice.limits[0] - choice.limits[1]) < 0.05
 
 
-@pytest.mark.parametrize(
-    ("encoder", "static", "least", "most"),
-    [(2.0, 2.0, 0.4, 0.5), (2.0, 0.0, 0.0, 0.05), (2.0, 0.7, 0.1, 0.4)],
-    ids=["both know alike", "static guesses", "static knows less"],
-)
-def test_a_tier_counts_for_what_it_knows(
-    tiers: Path, encoder: float, static: float, least: float, most: float
-) -> None:
-    rng, count = np.random.default_rng(1), 4_000
+@pytest.mark.parametrize("knows", [0.0, 0.7, 2.0], ids=["guesses", "knows less", "knows alike"])
+def test_both_tiers_make_one_probability(tiers: Path, knows: float) -> None:
+    rng, count = np.random.default_rng(1), 8_000
     unsafe = np.arange(count) % 2 == 0
     rows = [
         Example(str(n), f"text {n}", "unsafe", Kind.PROMPT)
@@ -147,12 +155,12 @@ def test_a_tier_counts_for_what_it_knows(
         logits = knows * truth + rng.normal(size=(count, heads)) * max(knows, 1.0) ** 0.5
         return sigmoid(logits.astype(np.float32))
 
-    seen = Seen(
-        rows,
-        np.full(count, "one"),
-        np.ones(count),
-        said(len(own.labels), static),
-        said(len(theirs.labels), encoder),
-        unsafe,
-    )
-    assert least <= blend(own, seen)[HARM].share <= most
+    static, encoder = said(len(own.labels), knows), said(len(theirs.labels), 2.0)
+    seen = Seen(rows, np.full(count, "one"), np.ones(count), static, encoder, unsafe)
+    part = blend(own, seen)[HARM]
+    assert part.share == PART
+    columns = theirs.labels.index(HARM), own.labels.index(HARM)
+    scores = joined(encoder[:, columns[0]], static[:, columns[1]], part.served)
+    for low, high in pairwise(np.quantile(scores, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])):
+        some = (scores >= low) & (scores <= high)
+        assert abs(scores[some].mean() - unsafe[some].mean()) < 0.05

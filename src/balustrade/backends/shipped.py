@@ -13,19 +13,29 @@ BACKENDS = {
     "static": "balustrade.backends.static:Static",
     "encoder": "balustrade.backends.onnx:Onnx",
     "cascade": "balustrade.backends.tiers:Tiers",
+    "ensemble": "balustrade.backends.tiers:Tiers",
     "monitor": "balustrade.backends.recurrent:Recurrent",
 }
 """What makes the backend of each."""
 
 RUNTIME = ("numpy", "onnxruntime")
-NEEDS = {"static": RUNTIME[:1], "monitor": RUNTIME[:1], "encoder": RUNTIME, "cascade": RUNTIME}
+NEEDS = {
+    "static": RUNTIME[:1],
+    "monitor": RUNTIME[:1],
+    "encoder": RUNTIME,
+    "cascade": RUNTIME,
+    "ensemble": RUNTIME,
+}
 """The modules that each needs."""
+
+TIERED = ("cascade", "ensemble")
+"""Models that are made of the static tier and the encoder."""
 
 
 def makers() -> dict[str, Callable[[], Backend]]:
     """Return what makes the backend of each shipped model, for a `Route`.
 
-    The cascade is made of the same two backends that answer for its tiers.
+    Those of both tiers are made of the same two backends that answer for the tiers.
     """
     made: dict[str, Backend] = {}
     return {name: partial(_made, name, made) for name in BACKENDS}
@@ -42,8 +52,8 @@ def _made(name: str, made: dict[str, Backend]) -> Backend:
     require_shipped([name])
     if name not in made:
         make = cast("Callable[..., Backend]", load(f"model {name!r}", BACKENDS[name]))
-        parts = {}
-        if name == "cascade":
-            parts = {tier: _made(tier, made) for tier in ("static", "encoder")}
-        made[name] = make(**parts)
+        if name in TIERED:
+            made[name] = make(name, **{tier: _made(tier, made) for tier in ("static", "encoder")})
+        else:
+            made[name] = make()
     return made[name]

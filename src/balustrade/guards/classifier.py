@@ -196,7 +196,7 @@ class Classifier(Spec, frozen=True):
     def _is_tiered(self) -> bool:
         """Whether the model has a first tier that settles what it is sure of."""
         known = described(self.model)
-        return known is not None and known.gate is not None
+        return known is not None and known.gate is not None and any(known.gate.clear.values())
 
     def context(self, content: Content) -> str:
         """Return the request that a content is judged with; empty if it is judged alone."""

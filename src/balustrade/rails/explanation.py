@@ -29,7 +29,7 @@ WINDOWS = 64
 EXAMPLES = 3
 """Known examples that are named."""
 
-DECIDER = {"cascade": "encoder"}
+DECIDER = {"cascade": "encoder", "ensemble": "encoder"}
 """Who is asked about parts of a text instead of whom: a cascade would answer for some by one tier,
 for some by another, and what a word adds would be what the tiers differ by."""
 

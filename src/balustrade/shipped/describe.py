@@ -13,7 +13,7 @@ from balustrade.core.digest import digest
 from balustrade.core.errors import BackendError, PolicyError
 
 HERE = Path(__file__).parent
-SHIPPED = frozenset({"static", "encoder", "cascade", "monitor"})
+SHIPPED = frozenset({"static", "encoder", "cascade", "ensemble", "monitor"})
 """Names of the models in this folder."""
 
 

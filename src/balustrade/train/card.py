@@ -30,7 +30,7 @@ from balustrade.evals.suites import moderation
 from balustrade.evals.task import tasks
 from balustrade.shipped import HERE, Description, describe
 
-TIERS = ("static", "encoder", "cascade")
+TIERS = ("static", "encoder", "cascade", "ensemble")
 OWN = ("Balustrade's own phrases, posts, contrasts, scenes and grammar", "Apache-2.0")
 PARALLEL = (
     ("Android Open Source Project", "Apache-2.0"),

@@ -1,19 +1,19 @@
-"""The cascade: where the static tier leaves a text to the encoder, and its own thresholds.
+"""The cascade and the ensemble: how both tiers judge as one, and with which thresholds.
 
     python -m balustrade.train.cascade --data ../shared/data/dev \
         --parallel ../shared/data/parallel --out src/balustrade/shipped
 
 In:   both tiers, in `--out`; the rows that were held out of the training of both.
-Out:  cascade.json (limits, heads, thresholds), cascade.manifest.json.
+Out:  cascade.json and ensemble.json (limits, heads, thresholds), and a manifest of each.
 Time: a few minutes on one CPU core. Same weights and rows, same bytes.
 
-A text is asked about if any main head of the static tier reaches its limit. The limits are chosen
-together: of all that keep the share of ordinary texts that are asked about, those that lose the
-smallest share of what the encoder rightly finds. Where several lose as little, the rest of the
-share is spread over the heads: texts unlike these rows are safer asked about. Each head's
-part of the static tier in what is asked is that of the least log loss. Each head's
-candidates are `LEVELS` quantiles of ordinary texts, and all combinations are counted at once, as
-sums over corners of one histogram. Sources weigh by the root of their size.
+The ensemble asks both tiers about every text, the cascade asks the encoder where the static tier is
+unsure: if any main head of that tier reaches its limit. The limits are chosen together: of all that
+keep the share of ordinary texts that are asked about, those that lose the smallest share of what
+the encoder rightly finds. Where several lose as little, the rest of the share is spread over the
+heads: texts unlike these rows are safer asked about. Each head's candidates are `LEVELS` quantiles
+of ordinary texts, and all combinations are counted at once, as sums over corners of one histogram.
+Sources weigh by the root of their size. Where both tiers are asked, both count (`PART`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.static import Static
-from balustrade.backends.tiers import BELOW, EDGE, Blend, joined, mixed, worst
+from balustrade.backends.tiers import BELOW, Blend, joined, mixed, worst
 from balustrade.core.spec import Probability, Spec
 from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
@@ -108,30 +108,44 @@ class Choice(NamedTuple):
     lost: float
 
 
-def main(config: Config) -> Description:
+def main(config: Config) -> None:
     """Read both tiers, set the limits, write."""
     out = Path(config.out)
     corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
     static, encoder = Static("static", out), Onnx("encoder", out)
     found = fit(static, encoder, corpus, out, share=config.asked)
-    write_json(out / "cascade.manifest.json", manifest(config, Path(config.data)))
-    return found
+    for known in found:
+        write_json(out / f"{known.name}.manifest.json", manifest(config, Path(config.data)))
 
 
 def fit(
     static: Static, encoder: Onnx, corpus: Corpus, out: Path, *, share: float = ASKED
-) -> Description:
-    """Set limits and thresholds, and write them.
+) -> tuple[Description, Description]:
+    """Set limits and thresholds of the cascade and the ensemble, and write them.
 
     Args:
         static: The first tier.
         encoder: The second.
         corpus: Rows, of which those held out are used.
-        out: Where the descriptions of both tiers lie, and the cascade's will.
-        share: Of ordinary texts, how many the encoder may be asked about.
+        out: Where the descriptions of both tiers lie, and these will.
+        share: Of ordinary texts, how many the cascade may ask the encoder about.
     """
     known, own = describe("encoder", out), describe("static", out)
     seen = look(static, encoder, corpus, known)
+    shares = blend(own, seen)
+    gates = (
+        gate(own, seen, share, out),
+        Gate(dict.fromkeys((*REQUEST, *ANSWER), 0.0), (), (), _tiers(out)),
+    )
+    cascade, ensemble = (
+        _written(name, each, seen, shares, out)
+        for name, each in zip(("cascade", "ensemble"), gates, strict=True)
+    )
+    return cascade, ensemble
+
+
+def gate(own: Description, seen: Seen, share: float, out: Path) -> Gate:
+    """Return the limits under which the static tier settles a text alone."""
     answers = np.array([row.kind is Kind.RESPONSE for row in seen.rows])
     clear: dict[str, float] = {}
     asked = np.zeros(len(answers), np.bool_)
@@ -142,16 +156,25 @@ def fit(
         clear |= zip(heads, choice.limits, strict=True)
         asked[some] = (scores >= np.array(choice.limits)).any(axis=1)
         print(f"{what}: {choice.asked:.1%} asked, {choice.lost:.2%} lost", flush=True)
-    shares = blend(own, seen)
-    gate = Gate(
+    return Gate(
         clear,
         (),
         (),
-        {name: fingerprint(name, out) for name in ("static", "encoder")},
+        _tiers(out),
         _share(asked, seen.weight * seen.ordinary),
         _share(~asked, seen.weight * seen.found),
     )
-    heads_, floors = zip(
+
+
+def _tiers(out: Path) -> dict[str, str]:
+    return {name: fingerprint(name, out) for name in ("static", "encoder")}
+
+
+def _written(name: str, gate: Gate, seen: Seen, shares: dict[str, Part], out: Path) -> Description:
+    """Write and return the description of a model that is both tiers."""
+    known, own = describe("encoder", out), describe("static", out)
+    asked = _asked(gate, own, seen)
+    heads, floors = zip(
         *(
             recalibrated(head, own, seen, asked, shares.get(head.name, NONE))
             for head in known.heads
@@ -159,20 +182,26 @@ def fit(
         ),
         strict=True,
     )
+    blended = tuple(shares.get(head.name, NONE).share for head in heads)
     made = Description(
-        "cascade",
+        name,
         known.weights,
         known.sha256,
-        heads_,
+        heads,
         known.false_alarms,
-        gate=msgspec.structs.replace(
-            gate,
-            floors=floors,
-            blend=tuple(shares.get(head.name, NONE).share for head in heads_),
-        ),
+        gate=msgspec.structs.replace(gate, floors=floors, blend=blended),
     )
-    write_json(out / "cascade.json", made)
+    write_json(out / f"{name}.json", made)
     return made
+
+
+def _asked(gate: Gate, own: Description, seen: Seen) -> NDArray[np.bool_]:
+    """Return which rows the encoder is asked about."""
+    over = seen.static >= np.array([gate.clear.get(name, np.inf) for name in own.labels])
+    answers = np.array([row.kind is Kind.RESPONSE for row in seen.rows])
+    columns = [[own.labels.index(name) for name in heads] for heads in (REQUEST, ANSWER)]
+    request, answer = (over[:, some].any(axis=1) for some in columns)
+    return np.where(answers, answer, request)
 
 
 def look(static: Static, encoder: Onnx, corpus: Corpus, known: Description) -> Seen:
@@ -252,12 +281,15 @@ class Part(NamedTuple):
 
 
 NONE = Part(0.0, Platt(1.0, 0.0))
-SHARES = tuple(step / 20 for step in range(11))
-"""Parts of the static tier that are tried."""
+PART = 0.15
+"""Of the static tier, in the logit of a text that the encoder is asked about.
+
+Held-out rows would have up to half, as that tier remembers the sources they come from; of sources
+that nothing here learns from, 0.1 to 0.2 tells harm best (docs/adr/0019)."""
 
 
 def blend(own: Description, seen: Seen) -> dict[str, Part]:
-    """Return for each head that both tiers have how to join them: with the least log loss."""
+    """Return for each head that both tiers have how they are joined, calibrated anew."""
     known = targets(seen.rows, ENCODER_HEADS)
     found = {}
     for place, name in enumerate(own.labels):
@@ -265,17 +297,9 @@ def blend(own: Description, seen: Seen) -> dict[str, Part]:
         truth, weight = known.truth[:, column, None], known.weight[:, column, None]
         share = balance(Targets(truth, weight), seen.stems, harmless=1.0)[:, 0]
         counts = share > 0
-        if not counts.any():
-            continue
-        tried = []
-        for part in SHARES:
-            logits = mixed(seen.encoder[counts, column], seen.static[counts, place], part)
-            curve = platt(logits, truth[counts, 0], share[counts])
-            scores = np.clip(curve(logits), EDGE, 1 - EDGE)
-            right = np.where(truth[counts, 0], scores, 1 - scores)
-            tried.append((float(-(np.log(right) * share[counts]).sum()), Part(part, curve)))
-        found[name] = min(tried, key=lambda each: each[0])[1]
-        print(f"{name}: static part {found[name].share:.2f}", flush=True)
+        if counts.any():
+            logits = mixed(seen.encoder[counts, column], seen.static[counts, place], PART)
+            found[name] = Part(PART, platt(logits, truth[counts, 0], share[counts]))
     return found
 
 
