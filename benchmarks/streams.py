@@ -10,9 +10,9 @@ its own. Tokens are cut as models cut English, some four characters each: marks 
 than six letters in two; the text is that of the documentation. A loop judges all tokens that are
 due in one step of the rail's `Stream`, whose guard is the shipped monitor, on the thread that a
 server's loop would have. A token is late by the time from when it was due to when its verdict was
-there; a rule that only flags keeps all streams going. What a step costs is measured with whole
-words, which cost more. A stream in doubt asks in a thread, as in the gateway, and only streams that
-wait like it are in its step. Prints Markdown.
+there; a rule that only flags keeps all streams going. What a step costs is measured with tokens and
+with whole words, which cost more. A stream in doubt asks in a thread, as in the gateway, and only
+streams that wait like it are in its step. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -243,24 +243,27 @@ def resident() -> float:
     return 0.0
 
 
-def cost(
-    batch: int, since: int = 0, rounds: int = 300, *, whole: bool = False, confirm: str = ""
-) -> float:
-    """Return the microseconds of CPU that a token costs in a batch, from its n-th word on.
+class Case(NamedTuple):
+    """Streams in a step, and what each is given."""
 
-    Args:
-        batch: Streams in a step.
-        since: Words each has had before.
-        rounds: Steps that are measured.
-        whole: Whether the rail's `Stream` is measured, or the model alone.
-        confirm: The model that streams in doubt ask.
-    """
+    batch: int
+    cut: bool = False
+    """Whether tokens are cut as in the load, and not whole words."""
+    since: int = 0
+    """Tokens that each has had before."""
+    rounds: int = 300
+    """Steps that are measured."""
+
+
+def cost(case: Case, *, whole: bool = False, confirm: str = "") -> float:
+    """Return the microseconds of CPU that a token costs, by the rail if `whole`, else the model."""
+    batch, cut, since, rounds = case
     from balustrade.core.call import Advance, Onward
     from balustrade.core.content import Content
     from balustrade.flow.run import run
 
     send, judged = route().send, rail(confirm=confirm)
-    words = [f" {word}" for word in prose().split()]
+    words = tokens(prose()) if cut else [f" {word}" for word in prose().split()]
     states: list[Any] = [ASKED] * batch
     if whole:
         states = [judged.start(Content.of(ASKED))] * batch
@@ -312,27 +315,24 @@ def main() -> None:
 
 def steps(confirm: str) -> None:
     """Print what a step costs on one core, in a process of its own."""
-    row("a step, one core, one word a token", "model", "rail")
+    row("a step, one core, µs", "model", "rail")
     row("---", "---", "---")
-    for label, asked in (
-        ("batch of 64, µs a token", [{"batch": 64}]),
-        ("one stream, µs a token", [{"batch": 1, "rounds": 2_000}]),
-        ("one stream, at token 40", [{"batch": 1, "since": 40, "rounds": 2_000}]),
-        ("… at token 4,000", [{"batch": 1, "since": 4_000, "rounds": 2_000}]),
+    for label, case in (
+        ("batch of 64, a token as in the load", Case(64, cut=True)),
+        ("batch of 64, a word", Case(64)),
+        ("one stream, a word", Case(1, rounds=2_000)),
+        ("one stream, at word 40", Case(1, since=40, rounds=2_000)),
+        ("… at word 4,000", Case(1, since=4_000, rounds=2_000)),
     ):
-        [fields] = asked
-        found = [
-            measured({**fields, "whole": whole, "confirm": confirm}) for whole in (False, True)
-        ]
+        found = [measured(case, whole, confirm) for whole in (False, True)]
         row(label, *(f"{each:.1f}" for each in found))
 
 
-def measured(fields: dict[str, Any]) -> float:
+def measured(case: Case, whole: bool, confirm: str) -> float:
     """Return the median of five measurements in a fresh process."""
-    code = (
-        "import statistics, streams; streams.tidy(); "
-        f"print(statistics.median(streams.cost(**{fields!r}) for _ in range(5)))"
-    )
+    asked = f"streams.cost(streams.Case(*{tuple(case)!r}), whole={whole}, confirm={confirm!r})"
+    five = f"statistics.median({asked} for _ in range(5))"
+    code = f"import statistics, streams; streams.tidy(); print({five})"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**single(), "PYTHONPATH": str(Path(__file__).parent)},
