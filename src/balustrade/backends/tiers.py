@@ -1,12 +1,13 @@
-"""The cascade: the static tier scores every text, the encoder those it is unsure of.
+"""Both tiers as one. The cascade: the static tier scores all, the encoder what it is unsure of.
 
 A text is clear if no main head of the static tier reaches its limit (`Gate.clear`, set by
 `train/cascade.py`) in any stretch of it: that tier weighs all words alike, so that fourteen calm
 sentences would bury an order among them (harm 0.99 alone, 0.005 there). Of a clear text the static
 scores are kept, pressed below every threshold: their order stays, and no rule fires. About
 everything else the encoder is asked, and about each text of a `careful` call: what a tool returned
-or a page says is read for the order that may hide in it. There both tiers count: the logit is a
-mean of theirs, weighed as held-out rows would have it (`Gate.blend`), for they err on other texts.
+or a page says is read for the order that may hide in it. There both tiers count, for they err on
+other texts: the logit is a mean of theirs, weighed by `Gate.blend`. The ensemble is the same with
+limits of 0, so that no text is clear.
 """
 
 from __future__ import annotations

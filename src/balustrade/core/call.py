@@ -150,6 +150,8 @@ class Vectors(Struct, frozen=True, tag="vectors"):
         return [flat[i : i + self.columns] for i in range(0, len(flat), self.columns)]
 
 
+# Values of a live stream are thousands, and no cycle runs through them: the collector of cycles
+# would walk them in vain (`gc=False`, here and where they are kept).
 class Heard(Struct, frozen=True, gc=False):
     """A word that a model read in a growing text: where it stands, and the score of harm there."""
 
