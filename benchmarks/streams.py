@@ -79,7 +79,7 @@ class Calendar:
     def add(self, due: Iterable[Due]) -> None:
         """Note what is due; what was due before now comes next."""
         for each in due:
-            self.slots.setdefault(max(int(each[0] * SLOTS), self.slot), []).append(each)
+            self.slots.setdefault(max(int(each.at * SLOTS), self.slot), []).append(each)
 
     def until(self, now: float) -> list[Due]:
         """Take what is due by now, in slots; of much no more than a step holds and a slot."""
@@ -113,7 +113,7 @@ class Load:
         self.late: Counter[int] = Counter()
         """How many verdicts came so many milliseconds late."""
 
-        self.calendar = Calendar(0.0)
+        self.calendar = Calendar(time.perf_counter())
         self.ended = 0
 
     def begin(self, number: int) -> None:
@@ -171,7 +171,6 @@ class Load:
         """Keep time for some seconds; return what was measured."""
         now = time.perf_counter()
         order = enumerate(sorted(self.rng.random() for _ in self.states))
-        self.calendar = Calendar(now)
         self.calendar.add(Due(now + RAMP * phase, number) for number, phase in order)
         going: set[asyncio.Task[None]] = set()
         begin, end = now + WARM, now + WARM + seconds

@@ -133,47 +133,32 @@ def fit(
     known, own = describe("encoder", out), describe("static", out)
     seen = look(static, encoder, corpus, known)
     shares = blend(own, seen)
-    gates = (
-        gate(own, seen, share, out),
-        Gate(dict.fromkeys((*REQUEST, *ANSWER), 0.0), (), (), _tiers(out)),
+    always: dict[str, float] = dict.fromkeys((*REQUEST, *ANSWER), 0.0)
+    return (
+        _written("cascade", clear(own, seen, share), seen, shares, out),
+        _written("ensemble", always, seen, shares, out),
     )
-    cascade, ensemble = (
-        _written(name, each, seen, shares, out)
-        for name, each in zip(("cascade", "ensemble"), gates, strict=True)
-    )
-    return cascade, ensemble
 
 
-def gate(own: Description, seen: Seen, share: float, out: Path) -> Gate:
-    """Return the limits under which the static tier settles a text alone."""
+def clear(own: Description, seen: Seen, share: float) -> dict[str, float]:
+    """Return the limits of main heads under which the static tier settles a text alone."""
     answers = np.array([row.kind is Kind.RESPONSE for row in seen.rows])
-    clear: dict[str, float] = {}
-    asked = np.zeros(len(answers), np.bool_)
+    found: dict[str, float] = {}
     for what, heads, some in (("requests", REQUEST, ~answers), ("answers", ANSWER, answers)):
         part, columns = seen.only(some), [own.labels.index(name) for name in heads]
         scores = part.static[:, columns]
         choice = choose(scores, part.weight * part.ordinary, part.weight * part.found, share)
-        clear |= zip(heads, choice.limits, strict=True)
-        asked[some] = (scores >= np.array(choice.limits)).any(axis=1)
+        found |= zip(heads, choice.limits, strict=True)
         print(f"{what}: {choice.asked:.1%} asked, {choice.lost:.2%} lost", flush=True)
-    return Gate(
-        clear,
-        (),
-        (),
-        _tiers(out),
-        _share(asked, seen.weight * seen.ordinary),
-        _share(~asked, seen.weight * seen.found),
-    )
+    return found
 
 
-def _tiers(out: Path) -> dict[str, str]:
-    return {name: fingerprint(name, out) for name in ("static", "encoder")}
-
-
-def _written(name: str, gate: Gate, seen: Seen, shares: dict[str, Part], out: Path) -> Description:
+def _written(
+    name: str, limits: dict[str, float], seen: Seen, shares: dict[str, Part], out: Path
+) -> Description:
     """Write and return the description of a model that is both tiers."""
     known, own = describe("encoder", out), describe("static", out)
-    asked = _asked(gate, own, seen)
+    asked = _asked(limits, own, seen)
     heads, floors = zip(
         *(
             recalibrated(head, own, seen, asked, shares.get(head.name, NONE))
@@ -182,22 +167,22 @@ def _written(name: str, gate: Gate, seen: Seen, shares: dict[str, Part], out: Pa
         ),
         strict=True,
     )
-    blended = tuple(shares.get(head.name, NONE).share for head in heads)
-    made = Description(
-        name,
-        known.weights,
-        known.sha256,
-        heads,
-        known.false_alarms,
-        gate=msgspec.structs.replace(gate, floors=floors, blend=blended),
+    gate = Gate(
+        limits,
+        floors,
+        tuple(shares.get(head.name, NONE).share for head in heads),
+        {tier: fingerprint(tier, out) for tier in ("static", "encoder")},
+        _share(asked, seen.weight * seen.ordinary),
+        _share(~asked, seen.weight * seen.found),
     )
+    made = Description(name, known.weights, known.sha256, heads, known.false_alarms, gate=gate)
     write_json(out / f"{name}.json", made)
     return made
 
 
-def _asked(gate: Gate, own: Description, seen: Seen) -> NDArray[np.bool_]:
+def _asked(limits: dict[str, float], own: Description, seen: Seen) -> NDArray[np.bool_]:
     """Return which rows the encoder is asked about."""
-    over = seen.static >= np.array([gate.clear.get(name, np.inf) for name in own.labels])
+    over = seen.static >= np.array([limits.get(name, np.inf) for name in own.labels])
     answers = np.array([row.kind is Kind.RESPONSE for row in seen.rows])
     columns = [[own.labels.index(name) for name in heads] for heads in (REQUEST, ANSWER)]
     request, answer = (over[:, some].any(axis=1) for some in columns)
