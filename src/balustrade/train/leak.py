@@ -37,7 +37,7 @@ def main(data: Path, bench: Path, folder: Path = HERE, parallel: Path = NONE) ->
     corpus = load(data, parallel, sizes)
     train = corpus.rows
     if parallel != NONE:
-        train = [*train, *late(), *stories(corpus, STORIES, sizes.seed)]
+        train = [*train, *late(3), *stories(corpus, STORIES, sizes.seed)]
     test = [row for file in jsonl.files(bench) for row in jsonl.read(file)]
     found = {
         f"{leak.train}: {leak.how}, {leak.test} (shingles shared: {leak.share:.2f})": None
