@@ -90,34 +90,6 @@ def test_what_came_later_is_kept_from_the_first_round() -> None:
     }  # fmt: skip
 
 
-def third() -> list[Example]:
-    known = {row.id for row in late()}
-    return [row for row in late(3) if row.id not in known]
-
-
-def test_the_third_round_adds_requests_and_posts_of_many_languages_and_their_twins() -> None:
-    rows = [row for row in third() if row.source.startswith("contrasts-third-")]
-    langs = Counter(row.lang for row in rows)
-    assert langs["en"] > 4_000
-    assert len(langs) > 20
-    assert min(langs.values()) >= 40
-    for lang in langs:
-        own = [row for row in rows if row.lang == lang]
-        assert len({row.text.casefold() for row in own}) == len(own)
-        assert 0.4 < sum(row.is_unsafe for row in own) / len(own) < 0.6
-    # No words on sexual acts with children are in our own rows.
-    assert not any("S4" in row.hazards for row in rows)
-
-
-def test_the_third_round_adds_attacks_on_models_and_what_looks_like_them() -> None:
-    rows = [row for row in third() if row.source.startswith("roles-third-")]
-    assert {row.kind for row in rows} == {Kind.INJECTION, Kind.HARD_BENIGN}
-    assert len(rows) > 900
-    assert 0.45 < sum(row.is_unsafe for row in rows) / len(rows) < 0.55
-    assert len({row.lang for row in rows}) > 10
-    assert any("\n" in row.text for row in rows)
-
-
 def test_a_story_has_ordinary_sentences_around_the_one_that_matters() -> None:
     rows = stories(corpus(), 60, 0)
     assert rows == stories(corpus(), 60, 0)

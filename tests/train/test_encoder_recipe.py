@@ -30,7 +30,6 @@ from balustrade.train.augment import Augment, lexicon
 from balustrade.train.corpus import Corpus, is_held_out, late
 from balustrade.train.encoder import Config
 from balustrade.train.parallel import Pair
-from balustrade.train.restore import restored
 from balustrade.train.targets import ENCODER_HEADS, targets
 from balustrade.train.teaching import Row
 
@@ -105,7 +104,6 @@ def finished(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
         switched=100,
         tokens=1,
         again=1,
-        more=1,
         agree=40,
         grammar=20,
         scenes=20,
@@ -237,13 +235,13 @@ def test_a_checkpoint_that_is_past_the_end_is_the_result(finished: Run, tmp_path
     assert (load_file(tmp_path / "taught.safetensors")["whole.bias"] == 7.0).all()
 
 
-def test_two_rounds_are_averaged_with_a_part_of_what_was_before(
+def test_what_ships_is_the_mean_of_both_rounds_and_a_part_of_what_was_before(
     tmp_path: Path,
 ) -> None:
     for name, value in (("taught", 1.0), ("taught again", 3.0), ("aligned", 10.0)):
         weights = {"blocks.0.up.weight": torch.tensor([value]), "whole.bias": torch.tensor([value])}
         save_file(weights, tmp_path / f"{name}.safetensors")
-    found = encoder.averaged(tmp_path, 0.25)
+    found = encoder.final(tmp_path, 0.25)
     assert found["whole.bias"].item() == 2.0
     assert found["blocks.0.up.weight"].item() == 0.75 * 2.0 + 0.25 * 10.0
 
@@ -251,7 +249,7 @@ def test_two_rounds_are_averaged_with_a_part_of_what_was_before(
 @pytest.mark.slow
 def test_the_second_round_goes_on_from_the_first(finished: Run, tmp_path: Path) -> None:
     work = finished.root / "work"
-    first, second = (load_file(work / f"{name}.safetensors") for name in encoder.ROUNDS[:2])
+    first, second = (load_file(work / f"{name}.safetensors") for name in encoder.ROUNDS)
     aligned = load_file(work / "aligned.safetensors")
     name = "blocks.0.up.weight"
     steps = [(first[name] - aligned[name]).norm(), (second[name] - first[name]).norm()]
@@ -264,31 +262,6 @@ def test_the_second_round_goes_on_from_the_first(finished: Run, tmp_path: Path) 
     assert (tmp_path / "taught again.safetensors").exists()
     assert not (tmp_path / "taught.safetensors").exists()
     assert not [*tmp_path.glob("*.pt")]
-
-
-@pytest.mark.slow
-def test_what_ships_lies_on_the_way_from_the_second_round_to_the_third(finished: Run) -> None:
-    work = finished.root / "work"
-    begun = restored(work / encoder.BEGUN).state_dict()
-    third = load_file(work / f"{encoder.ROUNDS[2]}.safetensors")
-    name = "blocks.0.up.weight"
-    assert (third[name] - begun[name]).norm() > 0
-    assert torch.equal(encoder.final(work, 0.0)[name], begun[name])
-    torch.testing.assert_close(encoder.final(work, 1.0)[name], third[name])
-    half = encoder.final(work, 0.5)[name]
-    torch.testing.assert_close(half, (begun[name] + third[name]) / 2)
-
-
-@pytest.mark.slow
-def test_a_shipped_guard_is_taught_further_without_its_first_rounds(
-    finished: Run, tmp_path: Path
-) -> None:
-    for name in (encoder.BEGUN, "tokenizer.json"):
-        (tmp_path / name).write_bytes((finished.root / "work" / name).read_bytes())
-    out = finished.root / "further"
-    encoder.main(msgspec.structs.replace(finished.config, out=str(out), work=str(tmp_path)))
-    graph = "encoder.onnx"
-    assert (out / graph).read_bytes() == (finished.root / "out" / graph).read_bytes()
 
 
 class Small(NamedTuple):

@@ -29,7 +29,7 @@ from balustrade.models.encoder import Encoder, Shape
 from balustrade.shipped import HERE, describe
 from balustrade.text.normalise import normalise
 from balustrade.train.align import batches, encoded
-from balustrade.train.encoder import Config, final
+from balustrade.train.encoder import KEPT, final
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import WINDOW
 
@@ -48,7 +48,7 @@ CHARACTERS = 500
 
 def main(bench: Path, work: Path, folder: Path, most: int) -> float:
     """Print the table; return the largest difference in points of average precision."""
-    weights = final(work, Config("", "", "").moved)
+    weights = final(work, KEPT)
     pieces, width = weights["piece.weight"].shape
     layers = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
     inner = len(weights["blocks.0.up.bias"])

@@ -67,9 +67,16 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
     """Quantise, calibrate, and write everything that ships."""
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    speech = languages_of(tokenizer, corpus, np.random.default_rng(config.seed))
+    model.is_coarse = True
+    model.eval()
+    rng = np.random.default_rng(config.seed)
+    speech = languages_of(tokenizer, corpus, rng)
     names = speech.names
-    data = quantised(model, tokenizer, corpus, speech, config.seed)
+    weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+    some = rng.choice(len(corpus.rows), min(600, len(corpus.rows)), replace=False)
+    texts = encoded(tokenizer, [corpus.rows[n].judged[:600] for n in some], 128)
+    limits = ranges(model, texts)
+    data = graph(weights, model.shape, limits, speech).SerializeToString(deterministic=True)
     (out / "encoder.onnx").write_bytes(data)
     pieces = gzip.compress(tokenizer.to_str().encode(), 9, mtime=0)
     (out / "encoder.tokenizer.json.gz").write_bytes(pieces)
@@ -106,22 +113,6 @@ def ship(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -
     write_json(out / "encoder.json", described)
     write_json(out / "encoder.manifest.json", manifest(config, Path(config.data)))
     return described
-
-
-def quantised(
-    model: Encoder, tokenizer: Tokenizer, corpus: Corpus, speech: Speech, seed: int
-) -> bytes:
-    """Return the encoder as an ONNX graph of small integers."""
-    model.is_coarse = True
-    model.eval()
-    weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    rng = np.random.default_rng(seed)
-    some = rng.choice(len(corpus.rows), min(600, len(corpus.rows)), replace=False)
-    texts = encoded(tokenizer, [corpus.rows[n].judged[:600] for n in some], 128)
-    data: bytes = graph(weights, model.shape, ranges(model, texts), speech).SerializeToString(
-        deterministic=True
-    )
-    return data
 
 
 def languages_of(tokenizer: Tokenizer, corpus: Corpus, rng: np.random.Generator) -> Speech:

@@ -93,7 +93,7 @@ def _public(data: Path, sizes: Sizes) -> Corpus:
 def late(rounds: int = 2) -> list[Example]:
     """Return rows that teach but do not shape the vocabulary, so that adding some keeps it.
 
-    Each round of the encoder's teaching sees more of them; static tier and monitor those of two.
+    The first round of the encoder's teaching sees fewer of them than the second.
     """
     rows = [
         *posts.examples(),
@@ -105,8 +105,6 @@ def late(rounds: int = 2) -> list[Example]:
     ]
     if rounds > 1:
         rows += [*_contrasts("again"), *howtos.examples()]
-    if rounds > 2:
-        rows += [*_contrasts("third"), *roles.examples("third")]
     return [row for row in rows if row.id not in excluded()]
 
 
@@ -130,16 +128,15 @@ MADE = ("scene-", "grammar-", "sentence-", "prose-")
 def _contrasts(folder: str = "") -> list[Example]:
     """Return requests and their harmless twins: lines of label, hazard and text by language."""
     part = f"-{folder}" if folder else ""
-    stem = "contrasts-third" if folder == "third" else "contrasts"
     return [
         Example(
             f"contrast-{file.stem}{part}-{number}",
-            text.replace("\\n", "\n"),
+            text,
             "unsafe" if label == "unsafe" else "safe",
             Kind.PROMPT if label == "unsafe" else Kind.HARD_BENIGN,
             hazards=(hazard,) if hazard != "-" else (),
             lang=file.stem,
-            source=f"{stem}-{file.stem}",
+            source=f"contrasts-{file.stem}",
             licence=languages.LICENCE,
         )
         for file in sorted(Path(__file__).with_name("contrasts").joinpath(folder).glob("*.tsv"))

@@ -47,7 +47,6 @@ from balustrade.train.augment import Augment, lexicon
 from balustrade.train.corpus import STORIES, Corpus, Sizes, late, load, stories
 from balustrade.train.parallel import Pair
 from balustrade.train.precision import sixteen_bits
-from balustrade.train.restore import restored
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import Row, draws, prepared, read
 
@@ -58,12 +57,8 @@ POOL = 6_144
 HEADS = len(ENCODER_HEADS)
 KEPT = 0.15
 """Of the body before it was taught, mixed into what is shipped."""
-ROUNDS = ("taught", "taught again", "taught once more")
-"""Of the teaching: the second goes on from the first, at rates that rise and fall once more; the
-third from what the first two would ship."""
-BEGUN = "begun.onnx"
-"""Where the third round begins: the graph of the first two. Beside `tokenizer.json` it stands for
-them, so that a guard that was shipped can be taught further."""
+ROUNDS = ("taught", "taught again")
+"""Of the teaching: the second goes on from the first, at rates that rise and fall once more."""
 HEAD_PARTS = ("query", "local", "whole")
 EVERY = 600
 """Seconds between checkpoints."""
@@ -85,9 +80,6 @@ class Config(Spec, frozen=True):
     align_rate: Positive = 5e-4
     tokens: Count = 11_000_000  # of labelled text, padding included
     again: Count = 4_000_000  # of a second round, from where the first ended
-    more: Count = 2_600_000  # of a third round, from what would ship after the second
-    ease: Positive = 0.5  # rates of the third round, as a share of the others'
-    moved: Probability = 0.7  # how far of the way that the third round went is gone
     rate: Positive = 1.5e-4
     pieces_rate: Positive = 1e-4  # low: words that no row holds must stay among those that do
     heads_rate: Positive = 2e-3
@@ -106,11 +98,7 @@ class Config(Spec, frozen=True):
 
 def main(config: Config) -> None:
     """Run every stage that has not been run."""
-    from balustrade.train.calibration import (  # noqa: PLC0415 - the last stage, and the heaviest
-        languages_of,
-        quantised,
-        ship,
-    )
+    from balustrade.train.calibration import ship  # noqa: PLC0415 - the last stage, and the heaviest
 
     torch.manual_seed(config.seed)
     work = Path(config.work)
@@ -118,47 +106,25 @@ def main(config: Config) -> None:
     sizes = Sizes(config.grammar, config.scenes, config.sentences, config.seed)
     corpus = load(Path(config.data), Path(config.parallel), sizes)
     print(f"{len(corpus.rows)} rows, {len(corpus.pairs)} pairs", flush=True)
-    if not (work / BEGUN).exists():
-        tokenizer, model = begin(corpus, config)
-        teach_twice(model, tokenizer, corpus, config)
-        speech = languages_of(tokenizer, corpus, np.random.default_rng(config.seed))
-        (work / BEGUN).write_bytes(quantised(model, tokenizer, corpus, speech, config.seed))
-    tokenizer, model = Tokenizer.from_file(str(work / "tokenizer.json")), restored(work / BEGUN)
-    if not (work / f"{ROUNDS[2]}.safetensors").exists():
-        teach(model, tokenizer, corpus, config, 2)
-    model.load_state_dict(final(work, config.moved))
-    ship(model, tokenizer, corpus, config)
-
-
-def teach_twice(model: Encoder, tokenizer: Tokenizer, corpus: Corpus, config: Config) -> None:
-    """Align the vocabulary, teach the first two rounds and load what comes of them."""
-    work = Path(config.work)
+    tokenizer, model = begin(corpus, config)
     if not (work / "aligned.safetensors").exists():
         align(model, tokenizer, corpus, config)
     model.load_state_dict(load_file(work / "aligned.safetensors"))
-    for number, name in enumerate(ROUNDS[:2]):
+    for number, name in enumerate(ROUNDS):
         if not (work / f"{name}.safetensors").exists():
             teach(model, tokenizer, corpus, config, number)
         model.load_state_dict(load_file(work / f"{name}.safetensors"))
-    model.load_state_dict(averaged(work, config.kept))
+    model.load_state_dict(final(work, config.kept))
+    ship(model, tokenizer, corpus, config)
 
 
-def final(work: Path, moved: float) -> dict[str, torch.Tensor]:
-    """Return what is shipped: the second round's weights, `moved` of the way to the third's."""
-    third = load_file(work / f"{ROUNDS[2]}.safetensors")
-    return {
-        name: value.lerp(third[name], moved)
-        for name, value in restored(work / BEGUN).state_dict().items()
-    }
-
-
-def averaged(work: Path, kept: float) -> dict[str, torch.Tensor]:
-    """Return the mean of the first two rounds, with `kept` of the weights before them.
+def final(work: Path, kept: float) -> dict[str, torch.Tensor]:
+    """Return the weights that are shipped: the mean of both rounds, `kept` of those before them.
 
     Averaged weights of two runs judge texts from elsewhere better than either run's (Izmailov et
     al. 2018, arXiv 1803.05407).
     """
-    first, second = (load_file(work / f"{name}.safetensors") for name in ROUNDS[:2])
+    first, second = (load_file(work / f"{name}.safetensors") for name in ROUNDS)
     mean = {name: value.lerp(second[name], 0.5) for name, value in first.items()}
     return mixed(mean, load_file(work / "aligned.safetensors"), kept)
 
@@ -304,15 +270,13 @@ def teach(
     told = stories(corpus, config.stories, config.seed)
     rows, stems = prepared(corpus, [*late(number + 1), *told], config.without)
     chance = draws(stems, config.flatten)
-    seed, tokens = config.seed + number, (config.tokens, config.again, config.more)[number]
-    ease = config.ease if number == 2 else 1.0
+    seed, tokens = config.seed + number, (config.tokens, config.again)[number]
     rng = Random(seed)
     say = Augment(lexicon(corpus.pairs), rng, switch=config.switch)
     own = languages.pairs(config.seed)
     model.is_coarse = True
     model.drop = config.drop
-    rates = (ease * rate for rate in (config.rate, config.heads_rate, config.pieces_rate))
-    step_by = optimiser(model, *rates)
+    step_by = optimiser(model, config.rate, config.heads_rate, config.pieces_rate)
     path = Path(config.work) / f"{ROUNDS[number]}.safetensors"
     stopped = path.with_suffix(".pt")
     done, step, mean = _resumed(stopped, model, step_by)

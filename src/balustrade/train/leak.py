@@ -20,6 +20,7 @@ from typing import Any
 from balustrade.data import jsonl
 from balustrade.data.leak import leaks
 from balustrade.shipped import HERE
+from balustrade.train import untaught
 from balustrade.train.corpus import NONE, STORIES, Sizes, late, load, stories
 
 
@@ -37,7 +38,7 @@ def main(data: Path, bench: Path, folder: Path = HERE, parallel: Path = NONE) ->
     corpus = load(data, parallel, sizes)
     train = corpus.rows
     if parallel != NONE:
-        train = [*train, *late(3), *stories(corpus, STORIES, sizes.seed)]
+        train = [*train, *late(), *untaught.examples(), *stories(corpus, STORIES, sizes.seed)]
     test = [row for file in jsonl.files(bench) for row in jsonl.read(file)]
     found = {
         f"{leak.train}: {leak.how}, {leak.test} (shingles shared: {leak.share:.2f})": None

@@ -14,21 +14,21 @@ from balustrade.data.example import Example, Kind
 from balustrade.train.languages import LICENCE
 
 
-def examples(folder: str = "") -> list[Example]:
-    """Return the prompts of every language, of a folder beside the first ones if it is named."""
-    files = sorted(Path(__file__).parent.joinpath(folder).glob("*.tsv"))
-    return [row for file in files for row in _rows(file, f"-{folder}" if folder else "")]
+def examples() -> list[Example]:
+    """Return the prompts of every language."""
+    here = Path(__file__).parent
+    return [row for file in sorted(here.glob("*.tsv")) for row in _rows(file)]
 
 
-def _rows(file: Path, part: str) -> Iterator[Example]:
+def _rows(file: Path) -> Iterator[Example]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         label, text = line.split("\t", 1)
         yield Example(
-            f"role-{file.stem}{part}-{number}",
+            f"role-{file.stem}-{number}",
             text.replace("\\n", "\n"),
             "unsafe" if label == "attack" else "safe",
             Kind.INJECTION if label == "attack" else Kind.HARD_BENIGN,
             lang=file.stem,
-            source=f"roles{part}-{label}",
+            source=f"roles-{label}",
             licence=LICENCE,
         )
