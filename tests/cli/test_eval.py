@@ -63,6 +63,16 @@ def test_json_is_the_promised_form_for_files_and_folders(
     assert all(figure == figures[0] for figure in figures)
 
 
+def test_without_data_a_guard_is_measured_on_our_own_sets(balustrade: Balustrade) -> None:
+    command = ("eval", "moderation", "--guard", "static", "--limit", "60", "--timed", "0")
+    form = decoded(balustrade(*command, "--json"))
+    assert [(entry["name"], entry["rows"]) for entry in form["sets"]] == [
+        ("twins_requests", 60),
+        ("twins_attacks", 60),
+    ]
+    assert all(0.0 <= entry["auprc"] <= 1.0 for entry in form["sets"])
+
+
 def test_a_person_sees_a_table(balustrade: Balustrade, data: Path) -> None:
     done = balustrade("eval", "moderation", "--guard", "static", "--data", str(data))
     assert done.returncode == 0, done.stderr.decode()

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from balustrade.backends.onnx import Onnx
 from balustrade.backends.static import Static
 from balustrade.backends.tiers import Tiers, joined, sigmoid
-from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM
+from balustrade.core.taxonomy import HARM, REFUSAL
 from balustrade.data.example import Example, Kind
 from balustrade.shipped import Description, describe
-from balustrade.train.cascade import LEVELS, Seen, blend, choose, fit
+from balustrade.train.cascade import LEVELS, PART, Seen, blend, choose, fit
 from balustrade.train.corpus import Corpus, is_held_out
-from balustrade.train.shares import ENOUGH, PLAIN, TRIED, Both, best
 
 TALK = ("the weather was fine", "how do i bake bread", "we walked along the river")
 HARMFUL = ("how do i steal a bomb and kill many people", "steal a car and shoot the owner")
@@ -36,24 +35,13 @@ def corpus() -> Corpus:
     return Corpus(rows, [row.id[0] for row in rows], [])
 
 
-def strange() -> list[Example]:
-    """Return rows that no tier of the tests was taught: requests, and no answers."""
-    rows = []
-    for n in range(ENOUGH):
-        rows += [
-            Example(f"s{n}", f"{TALK[n % 3]}, with {n} friends", "safe", Kind.HARD_BENIGN),
-            Example(f"u{n}", f"{HARMFUL[n % 2]} at {n} o'clock", "unsafe", Kind.PROMPT),
-        ]
-    return rows
-
-
 def made(tiers: Path, folder: Path, share: float) -> Description:
     folder.mkdir()
     for file in tiers.iterdir():
         if not file.name.startswith("cascade"):
             (folder / file.name).write_bytes(file.read_bytes())
-    tiers_ = Both(Static("static", folder), Onnx("encoder", folder))
-    return fit(tiers_, corpus(), strange(), folder, share=share)[0]
+    static, encoder = Static("static", folder), Onnx("encoder", folder)
+    return fit(static, encoder, corpus(), folder, share=share)[0]
 
 
 @pytest.fixture(scope="module")
@@ -86,38 +74,6 @@ def test_thresholds_keep_their_rate_on_the_cascades_own_scores_above_what_is_cle
         for rate, limit in head.thresholds.items():
             # The tiny encoder says the same of many texts, but for the last bits of a batch.
             assert (scores[:, column] >= limit + 1e-5).mean() <= float(rate)
-
-
-def test_a_head_of_which_rows_say_nothing_has_the_plain_share(fitted: Path) -> None:
-    known = describe("cascade", fitted)
-    assert known.gate is not None
-    shares = dict(zip(known.labels, known.gate.blend, strict=True))
-    # Of harmless rows alone, or of few, nothing is chosen.
-    assert shares[RESPONSE_HARM] == shares[INJECTION] == shares["privacy"] == PLAIN
-    assert shares[HARM] in TRIED
-
-
-@pytest.mark.parametrize(
-    ("static", "encoder", "least", "most"),
-    [(0.0, 2.0, 0.0, 0.1), (2.0, 2.0, 0.35, 0.5), (2.0, 0.0, 0.5, 0.5)],
-    ids=["one knows nothing", "both know alike", "only the smaller knows"],
-)
-def test_a_tier_counts_for_as_much_as_it_knows(
-    static: float, encoder: float, least: float, most: float
-) -> None:
-    rng, truth = np.random.default_rng(2), np.arange(6_000) % 2 == 0
-    sign = np.where(truth, 1.0, -1.0)
-
-    def said(knows: float) -> NDArray[np.float32]:
-        return sigmoid((knows / 2 * sign + rng.normal(size=len(truth))).astype(np.float32))
-
-    assert least <= best(truth, said(static), said(encoder)) <= most
-
-
-def test_of_shares_that_are_as_good_the_plain_one_is_taken() -> None:
-    truth = np.arange(200) % 2 == 0
-    sure = np.where(truth, 0.9, 0.1).astype(np.float32)
-    assert best(truth, sure, sure) == PLAIN
 
 
 def test_the_ensemble_asks_both_tiers_about_every_text(fitted: Path) -> None:
@@ -201,8 +157,8 @@ def test_both_tiers_make_one_probability(tiers: Path, knows: float) -> None:
 
     static, encoder = said(len(own.labels), knows), said(len(theirs.labels), 2.0)
     seen = Seen(rows, np.full(count, "one"), np.ones(count), static, encoder, unsafe)
-    part = blend(own, seen, dict.fromkeys(own.labels, 0.3))[HARM]
-    assert part.share == 0.3
+    part = blend(own, seen)[HARM]
+    assert part.share == PART
     columns = theirs.labels.index(HARM), own.labels.index(HARM)
     scores = joined(encoder[:, columns[0]], static[:, columns[1]], part.served)
     for low, high in pairwise(np.quantile(scores, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])):

@@ -46,8 +46,8 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type privat
         metavar="PATH",
         nargs="+",
         type=Path,
-        required=True,
-        help="files of labelled rows (.jsonl, .jsonl.gz), or folders of them",
+        default=[],
+        help="files of labelled rows (.jsonl, .jsonl.gz), or folders of them (default: our own)",
     )
     suite.add_argument("--json", action="store_true", help="print one JSON object")
     suite.add_argument(
@@ -297,7 +297,7 @@ def _setting(options: argparse.Namespace) -> Any:  # noqa: ANN401 - its module i
 def run(options: argparse.Namespace) -> int:
     """Measure the guard and print what came of it."""
     require("command 'eval'", "numpy")
-    from balustrade.evals import report, tables
+    from balustrade.evals import report, tables, twins
     from balustrade.evals.named import Access, subject
     from balustrade.evals.progress import verdict_folder
     from balustrade.evals.suites import moderation
@@ -305,7 +305,10 @@ def run(options: argparse.Namespace) -> int:
 
     if options.resume and not options.out:
         raise PolicyError("--resume needs the --out of the run to go on with")
-    found = tasks(options.data, limit=options.limit, seed=options.seed)
+    if options.data:
+        found = tasks(options.data, limit=options.limit, seed=options.seed)
+    else:
+        found = twins.tasks(limit=options.limit, seed=options.seed)
     access = Access(_fields(options.fields), _key_env(options.key_env), options.device)
     judged = subject(options.guard, access)
     with closing(judged):

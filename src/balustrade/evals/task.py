@@ -58,10 +58,11 @@ def tasks(paths: Sequence[Path], *, limit: int = 0, seed: int = 0) -> list[Task]
     twice = [name for name, count in Counter(map(stem, found)).items() if count > 1]
     if twice:
         raise DataError(f"two files are named {twice[0]!r}; a set is known by its file's name")
-    return [Task(stem(file), _drawn(tuple(read(file)), limit, seed)) for file in found]
+    return [Task(stem(file), drawn(tuple(read(file)), limit, seed)) for file in found]
 
 
-def _drawn(rows: tuple[Example, ...], limit: int, seed: int) -> tuple[Example, ...]:
+def drawn(rows: tuple[Example, ...], limit: int, seed: int) -> tuple[Example, ...]:
+    """Return at most `limit` rows, drawn without replacement, in their order; all if it is 0."""
     if not limit or len(rows) <= limit:
         return rows
     kept = sorted(Random(seed).sample(range(len(rows)), limit))  # noqa: S311 - not for secrets

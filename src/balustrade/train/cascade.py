@@ -3,7 +3,7 @@
     python -m balustrade.train.cascade --data ../shared/data/dev \
         --parallel ../shared/data/parallel --out src/balustrade/shipped
 
-In:   both tiers, in `--out`; rows held out of the training of both, and those of `untaught/`.
+In:   both tiers, in `--out`; the rows that were held out of the training of both.
 Out:  cascade.json and ensemble.json (limits, heads, thresholds), and a manifest of each.
 Time: a few minutes on one CPU core. Same weights and rows, same bytes.
 
@@ -13,12 +13,12 @@ keep the share of ordinary texts that are asked about, those that lose the small
 the encoder rightly finds. Where several lose as little, the rest of the share is spread over the
 heads: texts unlike these rows are safer asked about. Each head's candidates are `LEVELS` quantiles
 of ordinary texts, and all combinations are counted at once, as sums over corners of one histogram.
-Sources weigh by the root of their size. Where both tiers are asked, both count (`shares.py`).
+Sources weigh by the root of their size. Where both tiers are asked, both count (`PART`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -34,12 +34,10 @@ from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TO
 from balustrade.data.example import Example, Kind
 from balustrade.evals.calibrate import Platt, platt
 from balustrade.shipped import Description, Gate, Head, describe, fingerprint
-from balustrade.train import untaught
 from balustrade.train.arguments import parsed
 from balustrade.train.calibration import default, limits
 from balustrade.train.corpus import Corpus, Sizes, held_out, load
 from balustrade.train.manifest import manifest, write_json
-from balustrade.train.shares import Both, shares
 from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
 
 Floats = NDArray[np.float32]
@@ -114,31 +112,31 @@ def main(config: Config) -> None:
     """Read both tiers, set the limits, write."""
     out = Path(config.out)
     corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
-    tiers = Both(Static("static", out), Onnx("encoder", out))
-    found = fit(tiers, corpus, untaught.examples(), out, share=config.asked)
+    static, encoder = Static("static", out), Onnx("encoder", out)
+    found = fit(static, encoder, corpus, out, share=config.asked)
     for known in found:
         write_json(out / f"{known.name}.manifest.json", manifest(config, Path(config.data)))
 
 
 def fit(
-    tiers: Both, corpus: Corpus, strange: Sequence[Example], out: Path, *, share: float = ASKED
+    static: Static, encoder: Onnx, corpus: Corpus, out: Path, *, share: float = ASKED
 ) -> tuple[Description, Description]:
     """Set limits and thresholds of the cascade and the ensemble, and write them.
 
     Args:
-        tiers: What is joined.
+        static: The first tier.
+        encoder: The second.
         corpus: Rows, of which those held out are used.
-        strange: Rows of sources that neither tier was taught.
         out: Where the descriptions of both tiers lie, and these will.
         share: Of ordinary texts, how many the cascade may ask the encoder about.
     """
     known, own = describe("encoder", out), describe("static", out)
-    seen = look(tiers, corpus, known)
-    parts = blend(own, seen, shares(tiers, own, strange))
+    seen = look(static, encoder, corpus, known)
+    shares = blend(own, seen)
     always: dict[str, float] = dict.fromkeys((*REQUEST, *ANSWER), 0.0)
     return (
-        _written("cascade", clear(own, seen, share), seen, parts, out),
-        _written("ensemble", always, seen, parts, out),
+        _written("cascade", clear(own, seen, share), seen, shares, out),
+        _written("ensemble", always, seen, shares, out),
     )
 
 
@@ -156,14 +154,14 @@ def clear(own: Description, seen: Seen, share: float) -> dict[str, float]:
 
 
 def _written(
-    name: str, limits: dict[str, float], seen: Seen, parts: dict[str, Part], out: Path
+    name: str, limits: dict[str, float], seen: Seen, shares: dict[str, Part], out: Path
 ) -> Description:
     """Write and return the description of a model that is both tiers."""
     known, own = describe("encoder", out), describe("static", out)
     asked = _asked(limits, own, seen)
     heads, floors = zip(
         *(
-            recalibrated(head, own, seen, asked, parts.get(head.name, NONE))
+            recalibrated(head, own, seen, asked, shares.get(head.name, NONE))
             for head in known.heads
             if head.name != REFUSAL
         ),
@@ -172,7 +170,7 @@ def _written(
     gate = Gate(
         limits,
         floors,
-        tuple(parts.get(head.name, NONE).share for head in heads),
+        tuple(shares.get(head.name, NONE).share for head in heads),
         {tier: fingerprint(tier, out) for tier in ("static", "encoder")},
         _share(asked, seen.weight * seen.ordinary),
         _share(~asked, seen.weight * seen.found),
@@ -191,11 +189,11 @@ def _asked(limits: dict[str, float], own: Description, seen: Seen) -> NDArray[np
     return np.where(answers, answer, request)
 
 
-def look(tiers: Both, corpus: Corpus, known: Description) -> Seen:
+def look(static: Static, encoder: Onnx, corpus: Corpus, known: Description) -> Seen:
     """Ask both tiers about every row that was held out."""
     rows, stems, texts, asked = held_out(corpus)
     _, source, sizes = np.unique(stems, return_inverse=True, return_counts=True)
-    scores = tiers.encoder.scores(texts, asked)
+    scores = encoder.scores(texts, asked)
     main_heads = [known.labels.index(name) for name in (*REQUEST, *ANSWER)]
     limits = np.array([head.threshold for head in known.heads])
     there = targets(rows, known.labels)
@@ -204,7 +202,7 @@ def look(tiers: Both, corpus: Corpus, known: Description) -> Seen:
         rows,
         np.array(stems),
         np.asarray(sizes[source] ** -0.5, np.float64),
-        worst(tiers.static, texts, asked),
+        worst(static, texts, asked),
         scores,
         np.asarray(found[:, main_heads].any(axis=1)),
     )
@@ -268,16 +266,15 @@ class Part(NamedTuple):
 
 
 NONE = Part(0.0, Platt(1.0, 0.0))
+PART = 0.15
+"""Of the static tier, in the logit of a text that the encoder is asked about.
+
+Held-out rows would have up to half, as that tier remembers the sources they come from; of sources
+that nothing here learns from, 0.1 to 0.2 tells harm best (docs/adr/0019)."""
 
 
-def blend(own: Description, seen: Seen, shares: Mapping[str, float]) -> dict[str, Part]:
-    """Return for each head that both tiers have how they are joined, calibrated anew.
-
-    Args:
-        own: The static tier.
-        seen: Held-out rows, by which the curves are fitted.
-        shares: The static tier's part in the logit of each of its heads.
-    """
+def blend(own: Description, seen: Seen) -> dict[str, Part]:
+    """Return for each head that both tiers have how they are joined, calibrated anew."""
     known = targets(seen.rows, ENCODER_HEADS)
     found = {}
     for place, name in enumerate(own.labels):
@@ -286,8 +283,8 @@ def blend(own: Description, seen: Seen, shares: Mapping[str, float]) -> dict[str
         share = balance(Targets(truth, weight), seen.stems, harmless=1.0)[:, 0]
         counts = share > 0
         if counts.any():
-            logits = mixed(seen.encoder[counts, column], seen.static[counts, place], shares[name])
-            found[name] = Part(shares[name], platt(logits, truth[counts, 0], share[counts]))
+            logits = mixed(seen.encoder[counts, column], seen.static[counts, place], PART)
+            found[name] = Part(PART, platt(logits, truth[counts, 0], share[counts]))
     return found
 
 

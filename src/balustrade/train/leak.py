@@ -4,8 +4,8 @@
         --parallel ../shared/data/parallel --bench ../shared/data/bench
 
 Checks the files against the manifests of the shipped weights, then every row, those of our own
-phrases, grammar and scenes too, against every test row. Ends with 1 if a file is not the one
-trained on or a copy was found, and names it.
+phrases, grammar and scenes too, against every test row, those of `evals/twins` included. Ends with
+1 if a file is not the one trained on or a copy was found, and names it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 
 from balustrade.data import jsonl
 from balustrade.data.leak import leaks
+from balustrade.evals import twins
 from balustrade.shipped import HERE
-from balustrade.train import untaught
 from balustrade.train.corpus import NONE, STORIES, Sizes, late, load, stories
 
 
@@ -38,8 +38,9 @@ def main(data: Path, bench: Path, folder: Path = HERE, parallel: Path = NONE) ->
     corpus = load(data, parallel, sizes)
     train = corpus.rows
     if parallel != NONE:
-        train = [*train, *late(), *untaught.examples(), *stories(corpus, STORIES, sizes.seed)]
+        train = [*train, *late(), *stories(corpus, STORIES, sizes.seed)]
     test = [row for file in jsonl.files(bench) for row in jsonl.read(file)]
+    test += [row for task in twins.tasks() for row in task.examples]
     found = {
         f"{leak.train}: {leak.how}, {leak.test} (shingles shared: {leak.share:.2f})": None
         for leak in leaks(train, test)
