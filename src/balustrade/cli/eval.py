@@ -18,7 +18,8 @@ from balustrade.core.errors import DataError, PolicyError
 from balustrade.core.registry import require
 
 NAMES = """guards:
-  static, encoder, cascade    shipped with the package
+  static, encoder, cascade, ensemble
+                              shipped with the package
   patterns, keywords, ...     any guard a policy can name; --fields gives its fields
   hub:NAME or hub:PATH        a guard model of a known format (Llama Guard, ShieldGemma, ...),
                               or any sequence classifier; --fields '{"format": "wildguard"}'
