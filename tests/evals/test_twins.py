@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from balustrade.data.example import Kind
-from balustrade.evals import twins
 from balustrade.evals.question import Question
+from balustrade.evals.task import TWINS, tasks
 
 
 def test_requests_and_posts_stand_beside_their_twins_in_many_languages() -> None:
-    task = twins.tasks()[0]
+    task = tasks(TWINS)[0]
     assert (task.name, task.questions) == ("twins_requests", (Question.REQUEST,))
     langs = Counter(row.lang for row in task.examples)
     assert langs["en"] > 4_000
@@ -25,7 +25,7 @@ def test_requests_and_posts_stand_beside_their_twins_in_many_languages() -> None
 
 
 def test_attacks_stand_beside_what_looks_like_them() -> None:
-    task = twins.tasks()[1]
+    task = tasks(TWINS)[1]
     assert (task.name, task.questions) == ("twins_attacks", (Question.INJECTION,))
     rows = task.examples
     assert {row.kind for row in rows} == {Kind.INJECTION, Kind.HARD_BENIGN}
@@ -36,11 +36,11 @@ def test_attacks_stand_beside_what_looks_like_them() -> None:
 
 
 def test_a_few_rows_are_drawn_alike_for_a_seed() -> None:
-    few = twins.tasks(limit=50, seed=3)
-    assert few == twins.tasks(limit=50, seed=3) != twins.tasks(limit=50, seed=4)
+    few = tasks(TWINS, limit=50, seed=3)
+    assert few == tasks(TWINS, limit=50, seed=3) != tasks(TWINS, limit=50, seed=4)
     assert [len(task.examples) for task in few] == [50, 50]
 
 
 def test_names_are_unique() -> None:
-    rows = [row for task in twins.tasks() for row in task.examples]
+    rows = [row for task in tasks(TWINS) for row in task.examples]
     assert len({row.id for row in rows}) == len(rows)

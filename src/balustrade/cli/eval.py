@@ -298,18 +298,15 @@ def _setting(options: argparse.Namespace) -> Any:  # noqa: ANN401 - its module i
 def run(options: argparse.Namespace) -> int:
     """Measure the guard and print what came of it."""
     require("command 'eval'", "numpy")
-    from balustrade.evals import report, tables, twins
+    from balustrade.evals import report, tables
     from balustrade.evals.named import Access, subject
     from balustrade.evals.progress import verdict_folder
     from balustrade.evals.suites import moderation
-    from balustrade.evals.task import tasks
+    from balustrade.evals.task import TWINS, tasks
 
     if options.resume and not options.out:
         raise PolicyError("--resume needs the --out of the run to go on with")
-    if options.data:
-        found = tasks(options.data, limit=options.limit, seed=options.seed)
-    else:
-        found = twins.tasks(limit=options.limit, seed=options.seed)
+    found = tasks(options.data or TWINS, limit=options.limit, seed=options.seed)
     access = Access(_fields(options.fields), _key_env(options.key_env), options.device)
     judged = subject(options.guard, access)
     with closing(judged):

@@ -15,6 +15,13 @@ from balustrade.data.example import Example
 from balustrade.data.jsonl import files, read
 from balustrade.evals.question import Question, asked, is_withheld, questions_of
 
+TWINS = tuple(
+    Path(__file__).parent / "twins" / f"twins_{name}.jsonl" for name in ("requests", "attacks")
+)
+"""Sets of our own that measure any guard with nothing to download: requests and posts, attacks on
+models, and harmless texts that share many of their words. Nothing of ours learns from them. Written
+for this, mild, without any method; no native speaker has reviewed them. Apache-2.0."""
+
 
 class Task(Struct, frozen=True, dict=True):
     """A named set of rows."""
@@ -58,11 +65,10 @@ def tasks(paths: Sequence[Path], *, limit: int = 0, seed: int = 0) -> list[Task]
     twice = [name for name, count in Counter(map(stem, found)).items() if count > 1]
     if twice:
         raise DataError(f"two files are named {twice[0]!r}; a set is known by its file's name")
-    return [Task(stem(file), drawn(tuple(read(file)), limit, seed)) for file in found]
+    return [Task(stem(file), _drawn(tuple(read(file)), limit, seed)) for file in found]
 
 
-def drawn(rows: tuple[Example, ...], limit: int, seed: int) -> tuple[Example, ...]:
-    """Return at most `limit` rows, drawn without replacement, in their order; all if it is 0."""
+def _drawn(rows: tuple[Example, ...], limit: int, seed: int) -> tuple[Example, ...]:
     if not limit or len(rows) <= limit:
         return rows
     kept = sorted(Random(seed).sample(range(len(rows)), limit))  # noqa: S311 - not for secrets

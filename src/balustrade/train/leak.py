@@ -19,7 +19,7 @@ from typing import Any
 
 from balustrade.data import jsonl
 from balustrade.data.leak import leaks
-from balustrade.evals import twins
+from balustrade.evals.task import TWINS
 from balustrade.shipped import HERE
 from balustrade.train.corpus import NONE, STORIES, Sizes, late, load, stories
 
@@ -39,8 +39,7 @@ def main(data: Path, bench: Path, folder: Path = HERE, parallel: Path = NONE) ->
     train = corpus.rows
     if parallel != NONE:
         train = [*train, *late(), *stories(corpus, STORIES, sizes.seed)]
-    test = [row for file in jsonl.files(bench) for row in jsonl.read(file)]
-    test += [row for task in twins.tasks() for row in task.examples]
+    test = [row for file in (*jsonl.files(bench), *TWINS) for row in jsonl.read(file)]
     found = {
         f"{leak.train}: {leak.how}, {leak.test} (shingles shared: {leak.share:.2f})": None
         for leak in leaks(train, test)
