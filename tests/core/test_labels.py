@@ -45,9 +45,7 @@ def test_every_category_of_openai_s_form_has_a_meaning_of_its_own() -> None:
 def test_our_heads_answer_at_their_own_threshold() -> None:
     heads = heads_of_ours({"harm": 0.3, "toxicity": 0.4, "hate": 0.9, "response-harm": 0.2})
     assert heads == {
-        Question.REQUEST: Head(
-            frozenset({"harm"}), 0.3, also=(Head(frozenset({"toxicity"}), 0.4),)
-        ),
+        Question.REQUEST: Head(frozenset({"harm"}), 0.3),
         Question.POST: Head(frozenset({"toxicity"}), 0.4),
         Question.RESPONSE: Head(frozenset({"response-harm"}), 0.2),
     }
@@ -74,17 +72,6 @@ def test_a_guard_may_say_yes_by_itself() -> None:
 
 unit = st.floats(0.0, 1.0)
 limit = st.floats(0.01, 0.99)
-
-
-@given(unit, unit, limit, limit)
-def test_a_request_is_harmful_if_it_is_harm_or_abuse(
-    harm: float, abuse: float, first: float, second: float
-) -> None:
-    head = heads_of_ours({"harm": first, "toxicity": second})[Question.REQUEST]
-    scores = {"harm": harm, "toxicity": abuse}
-    assert head.is_yes(scores) == (harm >= first or abuse >= second)
-    assert head.is_yes(scores) == (head.score(scores) >= first)
-    assert harm <= head.score(scores) <= 1.0
 
 
 @given(unit, unit, limit, limit)

@@ -90,26 +90,42 @@ def flagged(known: Seen, offsets: Floats, language: int, limit: float) -> float:
     return float((moved[known.speech == language, COLUMN] > limit).mean())
 
 
+RARE = 0.02
+
+
 def test_a_language_that_runs_high_is_brought_down_to_the_common_height() -> None:
     known = groups(1.5, (4_000, 2_000))
-    limit = float(np.quantile(known.logits[:, COLUMN], 1 - LEVEL))
+    common = np.quantile(known.logits[:, COLUMN], 1 - LEVEL)
     offsets = heights(known, 2)
-    before = flagged(known, offsets * 0, 1, limit)
-    after = flagged(known, offsets, 1, limit)
-    assert before > 2 * LEVEL
-    assert after == pytest.approx(LEVEL, abs=0.01)
+    before = flagged(known, offsets * 0, 1, common)
+    after = flagged(known, offsets, 1, common)
+    assert before > LEVEL + 0.2
+    assert after == pytest.approx(LEVEL, abs=0.06)
 
 
 def test_after_it_fresh_texts_of_each_language_are_flagged_alike() -> None:
     offsets = heights(groups(1.5, (4_000, 4_000)), 2)
     fresh = groups(1.5, (20_000, 20_000), seed=1)
     moved = fresh.logits + offsets[fresh.speech]
-    limit = float(np.quantile(moved[:, COLUMN], 1 - LEVEL))
-    plain = float(np.quantile(fresh.logits[:, COLUMN], 1 - LEVEL))
+    limit = float(np.quantile(moved[:, COLUMN], 1 - RARE))
+    plain = float(np.quantile(fresh.logits[:, COLUMN], 1 - RARE))
     shares = [flagged(fresh, offsets, language, limit) for language in (0, 1)]
     unmoved = [flagged(fresh, offsets * 0, language, plain) for language in (0, 1)]
     assert shares[0] == pytest.approx(shares[1], abs=0.008)
     assert unmoved[1] > 5 * unmoved[0]
+
+
+def test_where_there_are_everyday_requests_they_alone_say_how_high_a_language_lies() -> None:
+    plain = groups(1.5, (1_000, 1_000))
+    loud = groups(6.0, (1_000, 1_000), seed=2)
+    both = seen(
+        [*plain.rows, *loud.rows],
+        np.concatenate([plain.logits[:, 0], loud.logits[:, 0]]),
+        [*plain.speech.tolist(), *loud.speech.tolist()],
+    )
+    stems = np.array(["everyday-aa"] * 1_000 + ["everyday-bb"] * 1_000 + ["comments"] * 2_000)
+    assert heights(both._replace(stems=stems), 2).tobytes() == heights(plain, 2).tobytes()
+    assert abs(heights(both, 2) - heights(plain, 2)).max() > 0.5
 
 
 def test_a_language_of_few_texts_is_left_alone() -> None:

@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from balustrade.data.example import Example, Kind
-from balustrade.train import asks, languages, posts, prose, tasks
-from balustrade.train.corpus import Corpus, late, sentences, stories
+from balustrade.train import asks, everyday, languages, posts, prose, tasks
+from balustrade.train.corpus import OWN, Corpus, held_out, late, sentences, stories
 from balustrade.train.excluded import excluded
 from balustrade.train.parallel import Pair
 
@@ -150,3 +150,21 @@ def test_questions_are_alike_but_for_what_they_ask() -> None:
         for label in ("safe", "unsafe")
     }
     assert len(words["safe"] & words["unsafe"]) > 0.6 * len(words["unsafe"])
+
+
+def test_everyday_requests_calibrate_and_teach_nothing() -> None:
+    rows = everyday.examples()
+    assert len({row.id for row in rows}) == len({row.text for row in rows}) == len(rows) > 3_500
+    by_lang = Counter(row.lang for row in rows)
+    assert len(by_lang) == 28 and min(by_lang.values()) >= 60
+    assert not any(row.is_unsafe or "\\n" in row.text or not row.text.strip() for row in rows)
+    assert not {row.text for row in rows} & {row.text for row in late()}
+    plain = corpus()
+    held = held_out(plain._replace(apart=rows))
+    assert [row for row in held.rows if row.source.startswith(everyday.SOURCE)] == rows
+    assert held.stems[-1] == rows[-1].source
+    assert len(held.rows) == len(held_out(plain).rows) + len(rows)
+
+
+def test_everyday_requests_set_thresholds() -> None:
+    assert not everyday.SOURCE.startswith(OWN)

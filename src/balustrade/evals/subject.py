@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from balustrade.core.call import Call, Reply
 from balustrade.core.content import Content
@@ -33,8 +32,6 @@ class Head(Struct, frozen=True):
     """The score from which the guard, as shipped, says yes."""
     says: str = ""
     """A finding by which the guard says yes itself, whatever the scores; empty for none."""
-    also: tuple[Head, ...] = ()
-    """Heads whose yes is a yes to this question too."""
 
     @property
     def limit(self) -> float | None:
@@ -42,15 +39,9 @@ class Head(Struct, frozen=True):
         return None if self.says else self.threshold
 
     def score(self, scores: Mapping[str, float]) -> float:
-        """Return the highest score that counts, on this head's scale; 0.0 if nothing was found.
-
-        What `also` counts is stretched so that its threshold falls on this one: a yes of either
-        is a score of at least `threshold`, and neither can be heard above the other.
-        """
+        """Return the highest score that counts; 0.0 if nothing was found."""
         counted = (s for name, s in scores.items() if self._counts(name))
-        own = max(counted, default=0.0)
-        others = [stretch(h.score(scores), h.threshold, self.threshold) for h in self.also]
-        return max(own, *others) if others else own
+        return max(counted, default=0.0)
 
     def is_yes(self, scores: Mapping[str, float]) -> bool:
         """Whether the guard, as shipped, says yes."""
@@ -96,8 +87,8 @@ class Subject:
 def heads_of_ours(thresholds: Mapping[str, float]) -> dict[Question, Head]:
     """Return the questions that a model of ours answers, each head at its own threshold.
 
-    A request is harmful if it is harm or abuse, since a policy stops either; a post is abusive,
-    a text an injection, an answer harmful by the one head that was trained for it.
+    A request is harmful, a post abusive, a text an injection, an answer harmful by the one head
+    that was trained for it; that of harm has heard of abuse (`train/hearing.py`).
 
     Args:
         thresholds: Each head's taxonomy name, and its shipped threshold.
@@ -109,8 +100,6 @@ def heads_of_ours(thresholds: Mapping[str, float]) -> dict[Question, Head]:
         Question.INJECTION: head.get(INJECTION),
         Question.RESPONSE: head.get(RESPONSE_HARM),
     }
-    if HARM in head and TOXICITY in head:
-        found[Question.REQUEST] = replace(head[HARM], also=(head[TOXICITY],))
     return {question: each for question, each in found.items() if each}
 
 

@@ -30,6 +30,7 @@ from balustrade.shipped import HERE, describe
 from balustrade.text.normalise import normalise
 from balustrade.train.align import batches, encoded
 from balustrade.train.encoder import KEPT, final
+from balustrade.train.hearing import heard
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import WINDOW
 
@@ -71,7 +72,7 @@ def main(bench: Path, work: Path, folder: Path, most: int) -> float:
             continue
         texts = [normalise(row.judged[:CHARACTERS]).text for row in rows]
         heads = np.full(len(rows), ENCODER_HEADS.index(asked(rows)))
-        own = judged(model, encoded(tokenizer, texts, WINDOW))
+        own = heard(judged(model, encoded(tokenizer, texts, WINDOW)))
         logits, spoken = shipped.raw(texts)
         theirs = logits - offsets[spoken]
         both = [_precision(rows, unsafe, scores, heads) for scores in (own, theirs)]

@@ -13,6 +13,7 @@ from balustrade.data.split import share_of
 from balustrade.text.normalise import normalise
 from balustrade.train import (
     asks,
+    everyday,
     grammar,
     howtos,
     languages,
@@ -43,6 +44,8 @@ class Corpus(NamedTuple):
     rows: list[Example]
     stems: list[str]
     pairs: list[Pair]
+    apart: Sequence[Example] = ()
+    """Rows that calibrate and teach nothing, whatever is held out; each counts to its source."""
 
 
 def load(data: Path, parallel_data: Path, sizes: Sizes) -> Corpus:
@@ -71,6 +74,7 @@ def load(data: Path, parallel_data: Path, sizes: Sizes) -> Corpus:
         [row for _, row in labelled],
         [stem for stem, _ in labelled],
         pairs + languages.pairs(sizes.seed),
+        [row for row in everyday.examples() if row.id not in excluded()],
     )
 
 
@@ -166,7 +170,7 @@ CHARACTERS = 1_500
 
 
 class Held(NamedTuple):
-    """Rows that were held out, their sources, and what a guard reads of them."""
+    """Rows that teach nothing, their sources, and what a guard reads of them."""
 
     rows: list[Example]
     stems: list[str]
@@ -179,6 +183,7 @@ def held_out(corpus: Corpus) -> Held:
     """Return the rows that calibrate, as a guard would have them read."""
     both = zip(corpus.rows, corpus.stems, strict=True)
     kept = [(row, stem) for row, stem in both if is_held_out(row)]
+    kept += [(row, row.source) for row in corpus.apart]
     rows = [row for row, _ in kept]
     return Held(
         rows,

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from balustrade.models.encoder import GROUP, Encoder, Shape
 from balustrade.train.align import batches
+from balustrade.train.hearing import KINDS, Shares
 
 Floats = NDArray[np.float32]
 
@@ -167,9 +168,15 @@ class _Graph:
 
 
 def graph(
-    weights: Mapping[str, Floats], shape: Shape, limits: Mapping[str, Range], speech: Speech
+    weights: Mapping[str, Floats],
+    shape: Shape,
+    limits: Mapping[str, Range],
+    speech: Speech,
+    hearing: Shares | None = None,
 ) -> onnx.ModelProto:
     """Return the whole model: piece numbers in, logits and a sentence vector out.
+
+    With `hearing`, what its heads say is what `hearing.heard` makes of their own logits.
 
     Inputs: `pieces`, `segments` (int64, shape (batch, time)), `mask` (float, 1 where a token is
     real). Outputs: `logits` of shape (batch, heads), `vector` of shape (batch, width), of length
@@ -183,8 +190,11 @@ def graph(
     bias = g.node("Unsqueeze", bias, g.constant(np.array([1, 2])))
     for layer in range(shape.layers):
         x = _block(_Layer(g, weights, f"blocks.{layer}.", limits, shape), x, bias)
-    _answers(g, weights, x)
+    answers = "own" if hearing else "logits"
+    _answers(g, weights, x, answers)
     _spoken(g, speech)
+    if hearing:
+        _heard(g, answers, hearing)
     batch_time = ["batch", "time"]
     inputs = [
         helper.make_tensor_value_info("pieces", TensorProto.INT64, batch_time),
@@ -271,7 +281,7 @@ def _block(layer: _Layer, x: str, bias: str) -> str:
     return layer.norm(g.node("Add", x, layer.dense(inner, "down")), "norm2")
 
 
-def _answers(g: _Graph, weights: Mapping[str, Floats], x: str) -> None:
+def _answers(g: _Graph, weights: Mapping[str, Floats], x: str, name: str) -> None:
     """Join the heads: each reads the mean of all tokens and those it heeds."""
     column = g.node("Unsqueeze", "mask", g.constant(np.array([2])))
     far = g.node(
@@ -289,7 +299,7 @@ def _answers(g: _Graph, weights: Mapping[str, Floats], x: str) -> None:
     mean = g.node("Div", total, count)
     whole = g.node("MatMul", mean, g.constant(weights["whole.weight"].T))
     whole = g.node("Add", whole, g.constant(weights["whole.bias"]))
-    g.nodes.append(helper.make_node("Add", [local, whole], ["logits"]))
+    g.nodes.append(helper.make_node("Add", [local, whole], [name]))
     g.nodes.append(helper.make_node("LpNormalization", [mean], ["vector"], axis=-1, p=2))
 
 
@@ -307,3 +317,12 @@ def _spoken(g: _Graph, speech: Speech) -> None:
             "ReduceSum", [weighed, g.constant(np.array([1]))], ["language"], keepdims=0
         )
     )
+
+
+def _heard(g: _Graph, own: str, hearing: Shares) -> None:
+    """Let heads hear each other; the last nodes, so that they can be written behind a graph."""
+    kinds = g.node("Gather", own, g.constant(np.array(KINDS), "hearing.columns"), axis=1)
+    together = g.node("ReduceLogSumExp", kinds, g.constant(np.array([1]), "hearing.axis"))
+    added = g.node("Mul", together, g.constant(hearing.kinds, "hearing.kinds"))
+    others = g.node("MatMul", own, g.constant(hearing.others, "hearing.others"))
+    g.nodes.append(helper.make_node("Add", [others, added], ["logits"]))

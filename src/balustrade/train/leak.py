@@ -36,7 +36,7 @@ def main(data: Path, bench: Path, folder: Path = HERE, parallel: Path = NONE) ->
         config = json.loads((folder / "static.manifest.json").read_bytes())["config"]
         sizes = Sizes(grammar=config["own"], seed=config["seed"])
     corpus = load(data, parallel, sizes)
-    train = corpus.rows
+    train = [*corpus.rows, *corpus.apart]
     if parallel != NONE:
         train = [*train, *late(), *stories(corpus, STORIES, sizes.seed)]
     test = [row for file in (*jsonl.files(bench), *TWINS) for row in jsonl.read(file)]
