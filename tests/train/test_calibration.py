@@ -21,6 +21,7 @@ from balustrade.train.calibration import (
     Seen,
     calibrated,
     heights,
+    limits,
 )
 from balustrade.train.targets import ENCODER_HEADS
 
@@ -245,3 +246,23 @@ def test_a_hazard_aims_lower_than_a_main_head() -> None:
     head = calibrated(known._replace(rows=rows), theft)
     assert head.name == "non-violent-crimes"
     assert head.threshold == head.thresholds[str(HAZARD_AIM)] > head.thresholds[str(AIM)]
+
+
+def test_a_promise_holds_for_public_rows_and_for_everyday_requests() -> None:
+    draw = np.random.default_rng(3)
+    public, daily = draw.uniform(0.0, 0.5, 2_000), draw.uniform(0.0, 0.8, 1_000)
+    stems = np.array(["bank"] * 2_000 + ["everyday-de"] * 400 + ["everyday-en"] * 600)
+    scores = np.concatenate([public, daily]).astype(np.float32)
+    everyone = np.ones(3_000, np.bool_)
+    found = limits(scores, everyone, stems)
+    assert found["0.01"] == pytest.approx(0.8 * 0.99, abs=0.01)
+    alone = limits(scores, ~np.char.startswith(stems, "everyday-"), stems)
+    assert alone["0.01"] == pytest.approx(0.5 * 0.99, abs=0.01)
+
+
+def test_what_one_of_both_cannot_promise_is_not_promised() -> None:
+    scores = np.random.default_rng(4).uniform(0, 1, 5_060).astype(np.float32)
+    stems = np.array(["bank"] * 5_000 + ["everyday-de"] * 60)
+    found = limits(scores, np.ones(5_060, np.bool_), stems)
+    assert "0.001" not in found
+    assert "0.02" in found

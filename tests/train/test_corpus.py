@@ -156,7 +156,8 @@ def test_everyday_requests_calibrate_and_teach_nothing() -> None:
     rows = everyday.examples()
     assert len({row.id for row in rows}) == len({row.text for row in rows}) == len(rows) > 3_500
     by_lang = Counter(row.lang for row in rows)
-    assert len(by_lang) == 28 and min(by_lang.values()) >= 60
+    assert len(by_lang) == 28
+    assert min(by_lang.values()) >= 60
     assert not any(row.is_unsafe or "\\n" in row.text or not row.text.strip() for row in rows)
     assert not {row.text for row in rows} & {row.text for row in late()}
     plain = corpus()

@@ -69,7 +69,8 @@ def test_nobody_who_is_heard_lowers_a_head(seed: int, louder: int) -> None:
 def test_the_kinds_are_all_hazards_but_the_injection() -> None:
     names = [ENCODER_HEADS[column] for column in KINDS]
     assert len(names) == 14
-    assert names[0] == "violent-crimes" and names[-1] == "code-abuse"
+    assert names[0] == "violent-crimes"
+    assert names[-1] == "code-abuse"
 
 
 def test_the_graph_hears_as_the_arrays_do() -> None:

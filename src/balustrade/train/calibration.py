@@ -225,14 +225,23 @@ def limits(
     Of rows too few for a rate no threshold keeps it but one that nothing reaches; a head with such
     a threshold would look as if it guarded.
 
-    Sources weigh by the root of their size, so that the easy ones, which are the largest, do not
-    decide alone; our own made rows do not count at all.
+    The promise holds for rows held out of public sources, and for everyday requests where there are
+    any: the higher threshold counts. Sources weigh by the root of their size, so that the easy
+    ones, which are the largest, do not decide alone; our own made rows do not count at all.
     """
     public = harmless.copy()
     for own in OWN:
         public &= ~np.char.startswith(stems, own)
     if not public.any():
         public = harmless
-    _, source, sizes = np.unique(stems[public], return_inverse=True, return_counts=True)
+    daily = public & np.char.startswith(stems, everyday.SOURCE)
+    kinds = [some for some in (public & ~daily, daily) if some.any()] or [public]
+    found = [_limits(scores[some], stems[some]) for some in kinds]
+    kept = set[str].intersection(*map(set, found))
+    return {rate: max(each[rate] for each in found) for rate in found[0] if rate in kept}
+
+
+def _limits(scores: Floats, stems: NDArray[np.str_]) -> dict[str, float]:
+    _, source, sizes = np.unique(stems, return_inverse=True, return_counts=True)
     weights = sizes[source] ** -0.5
-    return promises(RATES, lambda rate: threshold_at(scores[public], rate, weights))
+    return promises(RATES, lambda rate: threshold_at(scores, rate, weights))

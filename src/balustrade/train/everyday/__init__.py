@@ -1,9 +1,9 @@
 r"""Everyday requests to an assistant in many languages, that set thresholds and teach nothing.
 
-Held-out public rows are of the sources that were taught, and outside English next to all of them are
-reading questions, commands or sentences: a promise of few false alarms made on them alone does not
-hold for what people ask. `XX.txt` holds a harmless request a line, written for this project; `\n` is
-a line break. Apache-2.0.
+Held-out public rows are of the sources that were taught, and outside English next to all of them
+are reading questions, commands or sentences: a promise of few false alarms made on them alone does
+not hold for what people ask. `XX.txt` holds a harmless request a line, written for this project;
+`\n` is a line break. Apache-2.0.
 """
 
 from __future__ import annotations
