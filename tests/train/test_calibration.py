@@ -96,7 +96,7 @@ RARE = 0.02
 
 def test_a_language_that_runs_high_is_brought_down_to_the_common_height() -> None:
     known = groups(1.5, (4_000, 2_000))
-    common = np.quantile(known.logits[:, COLUMN], 1 - LEVEL)
+    common = float(np.quantile(known.logits[:, COLUMN], 1 - LEVEL))
     offsets = heights(known, 2)
     before = flagged(known, offsets * 0, 1, common)
     after = flagged(known, offsets, 1, common)

@@ -197,9 +197,7 @@ class _Live:
 
 def _policy(guard: Guard, head: Head) -> Policy:
     """Return the rules by which a stream is stopped where the head says yes."""
-    rules: list[Rule] = []
-    for each in (head, *head.also):
-        threshold = 0.5 if each.says else each.threshold
-        names = {each.says} if each.says else each.categories or {ANY}
-        rules += [Rule("stop", name, threshold=threshold) for name in sorted(names)]
+    threshold = 0.5 if head.says else head.threshold
+    names = {head.says} if head.says else head.categories or {ANY}
+    rules = [Rule("stop", name, threshold=threshold) for name in sorted(names)]
     return Policy(guard.name, tuple(rules))
