@@ -89,6 +89,9 @@ def test_a_manifest_names_every_file_of_rows_of_our_own(name: str) -> None:
     own = json.loads((HERE / f"{name}.manifest.json").read_bytes())["own"]
     folder = HERE.parent / "train"
     files = [file for kind in ("tsv", "toml", "txt") for file in folder.rglob(f"*.{kind}")]
-    assert own == {
+    known = {
         file.relative_to(folder).as_posix(): sha256(file.read_bytes()).hexdigest() for file in files
     }
+    read = {"everyday/"} & {name[:9] for name in own}
+    assert own == {file: sha for file, sha in known.items() if read or file[:9] != "everyday/"}
+    assert read or name != "encoder", "everyday requests set its thresholds"
