@@ -92,6 +92,6 @@ def test_a_manifest_names_every_file_of_rows_of_our_own(name: str) -> None:
     known = {
         file.relative_to(folder).as_posix(): sha256(file.read_bytes()).hexdigest() for file in files
     }
-    read = {"everyday/"} & {name[:9] for name in own}
-    assert own == {file: sha for file, sha in known.items() if read or file[:9] != "everyday/"}
-    assert read or name != "encoder", "everyday requests set its thresholds"
+    # Models of other thresholds may be older than everyday requests; they read none.
+    old = {file: sha for file, sha in known.items() if not file.startswith("everyday/")}
+    assert own in ([known] if name == "encoder" else [known, old])
