@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def isolate(
-    check: Callable[[Sequence[A]], Flow[list[T]]], batch: Sequence[A]
+    check: Callable[[Sequence[A]], Flow[Sequence[T]]], batch: Sequence[A]
 ) -> Flow[list[T | GuardError]]:
     """Check a batch so that one poisoned item cannot fail its neighbours.
 

@@ -172,20 +172,29 @@ class Scm(Spec, frozen=True):
         """Whether every word that was read is judged."""
         return not state.ahead
 
-    def peek(self, states: Sequence[Watched], /) -> Flow[list[Verdict]]:
-        """Judge each text as it stands, its open word included, without moving on."""
-        read = yield from advance(
-            self.model, [state.memory for state in states], [""] * len(states), ends=True
-        )
-        ended = [
-            replace(state, ahead=(*state.ahead, *one.words))
-            for state, one in zip(states, read, strict=True)
-        ]
-        return (yield from self._through(ended))
+    def peek(self, states: Sequence[Watched], /) -> Flow[list[Verdict | None]]:
+        """Judge each text as it stands, its open word included; None if a word of it is to wait."""
+        ended = yield from self._ended(states)
+        return [Verdict(self.name) if self._is_calm(state) else None for state in ended]
 
     def finish(self, states: Sequence[Watched], /) -> Flow[list[Verdict]]:
         """Judge the open word of each stream that has ended."""
-        return self.peek(states)
+        return (yield from self._through((yield from self._ended(states))))
+
+    def _ended(self, states: Sequence[Watched]) -> Flow[list[Watched]]:
+        """Return the states with the open word read, as if nothing followed."""
+        read = yield from advance(
+            self.model, [state.memory for state in states], [""] * len(states), ends=True
+        )
+        return [
+            replace(state, ahead=(*state.ahead, *one.words))
+            for state, one in zip(states, read, strict=True)
+        ]
+
+    def _is_calm(self, state: Watched) -> bool:
+        """Whether no word waits, and none that is read next will."""
+        waits = self.held_back or state.pause or state.doubt
+        return not waits and all([word.score < self.floor for word in state.ahead])
 
     def _through(self, states: Sequence[Watched]) -> Flow[list[Verdict]]:
         """Judge all words that were read of texts that end there; return all findings of each."""

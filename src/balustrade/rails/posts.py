@@ -18,8 +18,8 @@ from balustrade.flow.offload import offload
 class Peeking(Protocol):
     """A monitor that can judge what it holds as it stands, without moving on."""
 
-    def peek(self, states: Sequence[Any], /) -> Flow[list[Verdict]]:
-        """Judge each text as it stands."""
+    def peek(self, states: Sequence[Any], /) -> Flow[Sequence[Verdict | None]]:
+        """Judge each text as it stands; None if some of it is to wait, whatever a rule says."""
         ...
 
 
@@ -50,14 +50,14 @@ class Post(NamedTuple):
         """End each stream."""
         return isolate(self.guarded(self.monitor.finish), states)
 
-    def peek(self, states: Sequence[Any]) -> Flow[list[Verdict | GuardError]]:
+    def peek(self, states: Sequence[Any]) -> Flow[list[Verdict | GuardError | None]]:
         """Judge each stream as it stands, if the monitor can."""
         assert isinstance(self.monitor, Peeking)
         return isolate(self.guarded(self.monitor.peek), states)
 
     def guarded(
-        self, check: Callable[[Sequence[Any]], Flow[list[T]]]
-    ) -> Callable[[Sequence[Any]], Flow[list[T]]]:
+        self, check: Callable[[Sequence[Any]], Flow[Sequence[T]]]
+    ) -> Callable[[Sequence[Any]], Flow[Sequence[T]]]:
         """Return the check, run off the loop if it is not ours."""
         if not self.is_foreign:
             return check

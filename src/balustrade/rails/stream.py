@@ -221,7 +221,7 @@ class Stream:
         for work in early:
             work.early = work.passed
 
-    def _is_clean(self, answer: Verdict | GuardError) -> bool:
+    def _is_clean(self, answer: Verdict | GuardError | None) -> bool:
         try:
             expect_verdict(answer)
         except GuardError:
