@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from balustrade.core.taxonomy import HARM, RESPONSE_HARM
+from balustrade.core.taxonomy import HARM, REFUSAL, RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.evals.calibrate import promised, threshold_at
 from balustrade.shipped.describe import Head
@@ -127,6 +127,13 @@ def test_where_there_are_everyday_requests_they_alone_say_how_high_a_language_li
     stems = np.array(["everyday-aa"] * 1_000 + ["everyday-bb"] * 1_000 + ["comments"] * 2_000)
     assert heights(both._replace(stems=stems), 2).tobytes() == heights(plain, 2).tobytes()
     assert abs(heights(both, 2) - heights(plain, 2)).max() > 0.5
+
+
+def test_heads_of_answers_are_left_where_they_are() -> None:
+    offsets = heights(groups(1.5, (4_000, 4_000)), 2)
+    for name in (RESPONSE_HARM, REFUSAL):
+        assert (offsets[:, ENCODER_HEADS.index(name)] == 0).all()
+    assert (offsets[1, [COLUMN, ENCODER_HEADS.index(TOXICITY)]] < -0.5).all()
 
 
 def test_a_language_of_few_texts_is_left_alone() -> None:

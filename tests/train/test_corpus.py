@@ -154,8 +154,8 @@ def test_questions_are_alike_but_for_what_they_ask() -> None:
 
 def test_everyday_requests_calibrate_and_teach_nothing() -> None:
     rows = everyday.examples()
-    assert len({row.id for row in rows}) == len({row.text for row in rows}) == len(rows) > 3_500
-    by_lang = Counter(row.lang for row in rows)
+    assert len({row.id for row in rows}) == len({row.judged for row in rows}) == len(rows)
+    by_lang = Counter(row.lang for row in rows if row.kind is Kind.BENIGN)
     assert len(by_lang) == 28
     assert min(by_lang.values()) >= 60
     assert not any(row.is_unsafe or "\\n" in row.text or not row.text.strip() for row in rows)
@@ -165,6 +165,19 @@ def test_everyday_requests_calibrate_and_teach_nothing() -> None:
     assert [row for row in held.rows if row.source.startswith(everyday.SOURCE)] == rows
     assert held.stems[-1] == rows[-1].source
     assert len(held.rows) == len(held_out(plain).rows) + len(rows)
+
+
+def test_everyday_answers_are_plain_and_delicate_in_the_same_parts_in_each_language() -> None:
+    rows = everyday.answers()
+    assert {row.kind for row in rows} == {Kind.RESPONSE}
+    assert not any(row.is_unsafe or "\\n" in row.response or not row.text for row in rows)
+    by_lang = Counter(row.lang for row in rows)
+    delicate = Counter(row.lang for row in rows if row.source == f"everyday-delicate-{row.lang}")
+    plain = Counter(row.lang for row in rows if row.source == f"everyday-plain-{row.lang}")
+    assert delicate + plain == by_lang
+    assert len(by_lang) >= 16
+    assert min(by_lang.values()) > 30
+    assert all(0.35 < delicate[lang] / count < 0.5 for lang, count in by_lang.items())
 
 
 def test_everyday_requests_set_thresholds() -> None:

@@ -31,9 +31,11 @@ from balustrade.train.monitor import (
     Config,
     Pool,
     Reader,
+    daily,
     heard,
     joined,
     labelled,
+    limits_of,
     long_texts,
     made,
     pool,
@@ -207,7 +209,7 @@ def test_what_is_written_serves(tmp_path: Path) -> None:
     limits = [*description.heads[0].thresholds.values()]
     assert limits == sorted(limits, reverse=True)
     assert [*description.heads[0].thresholds] == [str(rate) for rate in RATES if rate >= 0.005]
-    shared = doubts.write([("Tea?", BAD)] * 200, tmp_path, Tiers())
+    shared = doubts.write([[("Tea?", BAD)] * 200], tmp_path, Tiers())
     written = tmp_path.joinpath("monitor.json").read_bytes()
     assert msgspec.json.decode(written, type=Description) == shared
     assert shared == replace(description, confirmed=shared.confirmed)
@@ -227,6 +229,26 @@ def test_shared_doubts_were_measured_with_the_cascade_that_is_shipped() -> None:
     shared = describe("monitor").confirmed
     assert shared is not None
     assert shared.fingerprint == fingerprint(shared.by)
+
+
+def test_what_is_promised_holds_for_each_kind_of_texts() -> None:
+    calm, few = [number / 1_000 for number in range(1_000)], [0.4] * 60
+    assert limits_of(calm, [0.4] * 1_000) == limits_of(calm)
+    assert limits_of(calm, few) == {
+        rate: high for rate, high in limits_of(calm).items() if float(rate) >= 0.02
+    }
+    loud = limits_of(calm, [0.97] * 1_000)
+    assert {rate for rate, high in loud.items() if high != limits_of(calm)[rate]} == {"0.05", "0.1"}
+    assert all(limit > 0.97 for limit in loud.values())
+
+
+def test_the_shipped_thresholds_stop_hardly_any_everyday_answer() -> None:
+    known, answers = describe("monitor"), daily()
+    assert known.stop is not None
+    engine = Recurrent("monitor")
+    highs = [highest(scores, known.stop) for scores in heard(engine, answers)]
+    share = np.mean(np.array(highs) >= known.heads[0].thresholds["0.01"])
+    assert share <= 0.01
 
 
 def test_without_a_calm_rate_nothing_is_promised() -> None:

@@ -5,7 +5,8 @@ Probabilities are fitted on rows that were held out of training (Platt). Thresho
 k = floor(rate * (n + 1)), so a new text like them is flagged with at most that probability,
 whatever n is. Before that, the logits of each language the encoder takes texts for are moved, so
 that everyday requests (`everyday/`) lie as high in it as in all others. Those were written to one
-brief and compare; public rows do not, being other kinds of text in each language (docs/adr/0022).
+brief and compare; public rows do not, being other kinds of text in each language
+(docs/adr/0022).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from balustrade.backends.onnx import Onnx
-from balustrade.core.taxonomy import RESPONSE_HARM
+from balustrade.core.taxonomy import REFUSAL, RESPONSE_HARM
 from balustrade.data.example import Example, Kind
 from balustrade.evals.calibrate import platt, promised, promises, threshold_at
 from balustrade.models.encoder import Encoder
@@ -176,7 +177,11 @@ def look(model: Onnx, corpus: Corpus) -> Seen:
 
 
 def heights(seen: Seen, count: int) -> Floats:
-    """Return what to add to each head's logit for each language, shape (languages, heads)."""
+    """Return what to add to each head's logit for each language, shape (languages, heads).
+
+    Heads of answers are left where they are: harmless answers in English lie 2.7 lower than others
+    in the median, and as high as they at the upper end, where thresholds are (docs/adr/0023).
+    """
     alike = seen.harmless & np.char.startswith(seen.stems, everyday.SOURCE)
     if not alike.any():
         alike = seen.harmless
@@ -188,7 +193,16 @@ def heights(seen: Seen, count: int) -> Floats:
             trust = len(some) / (len(some) + ENOUGH)
             own = np.quantile(some, 1 - LEVEL, axis=0)
             found[number] = trust * np.minimum(everyone - own, 2.0)
+    found[:, OF_ANSWERS] = 0.0
     return found
+
+
+OF_ANSWERS = [ENCODER_HEADS.index(name) for name in (RESPONSE_HARM, REFUSAL)]
+"""Heads that judge answers."""
+
+
+def _is_harmless_answer(row: Example) -> bool:
+    return row.kind is Kind.RESPONSE and not row.is_unsafe
 
 
 def calibrated(seen: Seen, head: int) -> Head:
@@ -202,7 +216,7 @@ def calibrated(seen: Seen, head: int) -> Head:
     curve = platt(logits[counts], column.truth[counts, 0], share[counts])
     harmless = seen.harmless
     if name == RESPONSE_HARM:
-        harmless = np.array([r.kind is Kind.RESPONSE and not r.is_unsafe for r in seen.rows])
+        harmless = np.array([_is_harmless_answer(row) for row in seen.rows])
     # As they are served: a threshold between two scores that are one in float32 keeps no promise.
     scores = curve(logits).astype(np.float32)
     thresholds = limits(scores, harmless, seen.stems)
@@ -225,7 +239,7 @@ def limits(
     Of rows too few for a rate no threshold keeps it but one that nothing reaches; a head with such
     a threshold would look as if it guarded.
 
-    The promise holds for rows held out of public sources, and for everyday requests where there are
+    The promise holds for rows held out of public sources, and for everyday ones where there are
     any: the higher threshold counts. Sources weigh by the root of their size, so that the easy
     ones, which are the largest, do not decide alone; our own made rows do not count at all.
     """

@@ -34,6 +34,7 @@ from balustrade.core.taxonomy import HARM, INJECTION, REFUSAL, RESPONSE_HARM, TO
 from balustrade.data.example import Example, Kind
 from balustrade.evals.calibrate import Platt, platt
 from balustrade.shipped import Description, Gate, Head, describe, fingerprint
+from balustrade.train import everyday
 from balustrade.train.arguments import parsed
 from balustrade.train.calibration import default, limits
 from balustrade.train.corpus import Corpus, Sizes, held_out, load
@@ -95,9 +96,16 @@ class Seen(NamedTuple):
 
     @property
     def ordinary(self) -> NDArray[np.bool_]:
-        """Rows like those that a server sees all day: harmless talk, and harmless answers."""
+        """Rows like those that a server sees all day: harmless talk, and harmless answers.
+
+        Everyday answers are none: of nearly all of them the static tier is unsure, and limits that
+        spared most of them would lose 6 % of what the encoder finds in answers.
+        """
+        daily = np.char.startswith(self.stems, everyday.SOURCE)
         usual = {Kind.BENIGN, Kind.RESPONSE}
-        return np.array([row.kind in usual and not row.is_unsafe for row in self.rows])
+        calm = np.array([row.kind in usual and not row.is_unsafe for row in self.rows])
+        told = np.array([row.kind is Kind.RESPONSE for row in self.rows])
+        return np.asarray(calm & ~(told & daily), np.bool_)
 
 
 class Choice(NamedTuple):

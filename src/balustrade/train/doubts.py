@@ -3,8 +3,8 @@
     python -m balustrade.train.doubts --data ../shared/data/dev \
         --parallel ../shared/data/parallel --out src/balustrade/shipped
 
-In:   the monitor and the cascade, in `--out`; the long harmless texts that set the monitor's
-      thresholds.
+In:   the monitor and the cascade, in `--out`; the long harmless texts and the everyday answers
+      that set the monitor's thresholds.
 Out:  thresholds of both together, in monitor.json.
 Time: about five minutes on two CPU cores. Same weights and rows, same bytes.
 
@@ -56,21 +56,23 @@ def main(config: Config) -> Description:
     known = monitor.pool([*corpus.rows, *late()], how, held=True)
     fair = known._replace(answers=[row for row in known.answers if not row.is_harmful])
     held = monitor.labelled(fair, Onnx("encoder", out), how)
-    return write(monitor.long_texts(held, how), out, Tiers(OTHER, out))
+    kinds = [monitor.long_texts(held, how), monitor.daily()]
+    return write(kinds, out, Tiers(OTHER, out))
 
 
-def write(texts: Sequence[tuple[str, str]], out: Path, other: Backend) -> Description:
+def write(kinds: Sequence[Sequence[tuple[str, str]]], out: Path, other: Backend) -> Description:
     """Add thresholds of both to the monitor's description.
 
     Args:
-        texts: Requests and long harmless answers.
+        kinds: Requests and harmless answers, those of each kind together.
         out: Where both models lie.
         other: What answers for the model that is asked.
     """
     known = describe("monitor", out)
     assert known.stop is not None
-    both = highs(Recurrent("monitor", out), other, known.stop, texts)
-    shared = Confirmed(OTHER, fingerprint(OTHER, out), monitor.limits_of(both))
+    engine = Recurrent("monitor", out)
+    both = [highs(engine, other, known.stop, texts) for texts in kinds]
+    shared = Confirmed(OTHER, fingerprint(OTHER, out), monitor.limits_of(*both))
     description = replace(known, confirmed=shared)
     write_json(out / "monitor.json", description)
     return description

@@ -11,9 +11,9 @@ Time: about twenty minutes on two CPU cores. Same seed and encoder, same bytes.
 Words are labelled by `annotate.py` (FineHarm's way), the network is taught by the three-part loss
 of arXiv 2506.09996 (`scm.py`) and by what the encoder says of unfinished texts (`echo.py`). When it
 stops is chosen on rows that were held out (`stopping.py`): the threshold by how many long harmless
-answers may be stopped, and with it the number of hits, and of words they count among, by macro-F1.
-Where the cascade must agree (`Scm.confirm`), the score of both has thresholds of its own, which
-`doubts.py` measures next.
+answers may be stopped, and how many everyday ones (`everyday/`), and with it the number of hits,
+and of words they count among, by macro-F1. Where the cascade must agree (`Scm.confirm`), the score
+of both has thresholds of its own, which `doubts.py` measures next.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from balustrade.models import recurrent
 from balustrade.models.scm import BENIGN, IGNORED, Monitor
 from balustrade.shipped import Description, Head, describe
 from balustrade.text.growing import every
+from balustrade.train import everyday
 from balustrade.train.annotate import Annotator, Answer, sentences
 from balustrade.train.arguments import parsed
 from balustrade.train.calibration import RATES
@@ -314,9 +315,9 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
     with TemporaryDirectory() as folder:
         engine = Recurrent("monitor", _draft(Path(folder), description, out))
         streams = heard(engine, [(row.prompt, row.response) for row in answers])
-        calm = heard(engine, long_texts(held, config))
-        chosen = choose_stop(streams, harmful, calm, config.aim)
-    limits = limits_of([highest(scores, chosen.stop) for scores in calm])
+        kinds = [heard(engine, texts) for texts in (long_texts(held, config), daily())]
+        chosen = choose_stop(streams, harmful, kinds[0], config.aim)
+    limits = limits_of(*([highest(scores, chosen.stop) for scores in calm] for calm in kinds))
     head = replace(head, threshold=promised(limits, config.aim), thresholds=limits)
     description = replace(description, heads=(head,), stop=chosen.stop)
     write_json(out / "monitor.json", description)
@@ -324,9 +325,15 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
     return description
 
 
-def limits_of(highs: Sequence[float]) -> dict[str, float]:
-    """Return the threshold for each rate that so many long harmless texts can promise."""
-    return promises(RATES, lambda rate: limit(highs, rate))
+def limits_of(*kinds: Sequence[float]) -> dict[str, float]:
+    """Return the threshold for each rate that harmless texts of all kinds can promise.
+
+    Args:
+        kinds: The highest score in each text of a kind; what is promised holds for each of them.
+    """
+    found = [promises(RATES, partial(limit, highs)) for highs in kinds]
+    kept = set[str].intersection(*map(set, found))
+    return {rate: max(each[rate] for each in found) for rate in found[0] if rate in kept}
 
 
 def _draft(folder: Path, description: Description, out: Path) -> Path:
@@ -345,6 +352,11 @@ def heard(engine: Recurrent, answers: Sequence[tuple[str, str]]) -> list[NDArray
         read = engine.read([request for request, _ in some], [text for _, text in some], ends=True)
         found += [np.array([word.score for word in each.words]) for each in read]
     return found
+
+
+def daily() -> list[tuple[str, str]]:
+    """Return harmless answers to their requests, delicate ones among them, each by itself."""
+    return [(row.text, row.response[:LONG]) for row in everyday.answers()]
 
 
 def long_texts(held: Sequence[FineHarm], config: Config, count: int = 400) -> list[tuple[str, str]]:
