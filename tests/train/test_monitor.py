@@ -27,16 +27,13 @@ from balustrade.shipped import HERE, Description, Stop, describe, fingerprint
 from balustrade.train import doubts, monitor
 from balustrade.train.annotate import Answer
 from balustrade.train.calibration import RATES
+from balustrade.train.calm import daily, heard, limits_of, long_texts
 from balustrade.train.monitor import (
     Config,
     Pool,
     Reader,
-    daily,
-    heard,
     joined,
     labelled,
-    limits_of,
-    long_texts,
     made,
     pool,
 )
@@ -125,8 +122,8 @@ def test_long_answers_are_joined_harmless_ones() -> None:
         == "Boil water for the tea. Then wait for a while. The word pig is harmless here."
     )
     assert not whole.is_harmful
-    texts = long_texts(calm, CONFIG, 5)
-    assert texts == long_texts(calm, CONFIG, 5)
+    texts = long_texts(calm, 0, 5)
+    assert texts == long_texts(calm, 0, 5)
     assert all(100 <= len(text.split()) < 4_100 for _, text in texts)
 
 

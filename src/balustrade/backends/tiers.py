@@ -34,6 +34,9 @@ Floats = NDArray[np.float32]
 STRETCH, SHARED = 240, 60
 """Characters that the static tier is asked about at once, and those that neighbours share."""
 
+MOST = 80.0
+"""Log odds beyond which float32 holds no odds."""
+
 BELOW = 1.0 - 1e-6
 """Keeps a product under its bound, however float32 rounds it."""
 
@@ -255,7 +258,7 @@ def logit(probability: Floats) -> Floats:
 
 def sigmoid(logits: Floats) -> Floats:
     """Return the probability of log odds."""
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    return np.asarray(1 / (1 + np.exp(np.minimum(-logits, MOST))), np.float32)
 
 
 EDGE = 1e-6

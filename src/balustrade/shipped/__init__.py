@@ -14,6 +14,7 @@ from balustrade.shipped.describe import (
     describe,
     described,
     fingerprint,
+    forget,
     weights,
     weights_at,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "describe",
     "described",
     "fingerprint",
+    "forget",
     "weights",
     "weights_at",
 ]

@@ -251,3 +251,9 @@ def _describe(name: str, folder: Path) -> Description:
         raise BackendError(f"no model {name!r} is shipped: {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise BackendError(f"model {name!r}: {path} is damaged: {error}") from error
+
+
+def forget() -> None:
+    """Read every description anew when it is next asked for: one was written."""
+    _describe.cache_clear()
+    fingerprint.cache_clear()

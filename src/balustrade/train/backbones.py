@@ -26,12 +26,12 @@ from balustrade.models.convolution import Convolution
 from balustrade.models.recurrent import Recurrent
 from balustrade.models.scm import Monitor
 from balustrade.train.arguments import parsed
+from balustrade.train.calm import long_texts
 from balustrade.train.monitor import (
     Config,
     Reader,
     begin_vectors,
     lessons_of,
-    long_texts,
     taught_by,
 )
 from balustrade.train.scm import Lesson, teach, token_scores
@@ -63,7 +63,7 @@ def main(config: Config) -> None:
     by = By(
         [reader.lesson(row) for row in answers],
         np.array([row.is_harmful for row in answers]),
-        [reader.plain(asked, text) for asked, text in long_texts(held, config, 200)],
+        [reader.plain(asked, text) for asked, text in long_texts(held, config.seed, 200)],
     )
     print("| backbone | parameters | macro-F1 | false stops | seen | tokens/s |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)

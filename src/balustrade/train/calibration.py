@@ -33,7 +33,7 @@ from balustrade.train.align import encoded
 from balustrade.train.corpus import OWN, Corpus, held_out
 from balustrade.train.export import Speech, graph, ranges
 from balustrade.train.hearing import shares
-from balustrade.train.manifest import manifest, write_json
+from balustrade.train.manifest import manifest, write_description, write_json
 from balustrade.train.targets import ENCODER_HEADS, MAIN, Targets, balance, targets
 from balustrade.train.teaching import REQUEST, WINDOW
 
@@ -109,7 +109,7 @@ def calibrate(known: Description, corpus: Corpus, out: Path) -> Description:
     names = [language.name for language in known.languages]
     zero = tuple([0.0] * len(known.heads))
     plain = msgspec.structs.replace(known, languages=tuple(Language(name, zero) for name in names))
-    write_json(out / "encoder.json", plain)
+    write_description(out, plain)
     seen = look(Onnx("encoder", out), corpus)
     offsets = np.round(heights(seen, len(names)), 4)
     moved = seen._replace(logits=seen.logits + offsets[seen.speech])
@@ -121,7 +121,7 @@ def calibrate(known: Description, corpus: Corpus, out: Path) -> Description:
             for name, row in zip(names, offsets, strict=True)
         ),
     )
-    write_json(out / "encoder.json", described)
+    write_description(out, described)
     return described
 
 

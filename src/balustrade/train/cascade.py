@@ -38,7 +38,7 @@ from balustrade.train import everyday
 from balustrade.train.arguments import parsed
 from balustrade.train.calibration import default, limits
 from balustrade.train.corpus import Corpus, Sizes, held_out, load
-from balustrade.train.manifest import manifest, write_json
+from balustrade.train.manifest import manifest, write_description, write_json
 from balustrade.train.targets import ENCODER_HEADS, Targets, balance, targets
 
 Floats = NDArray[np.float32]
@@ -184,7 +184,7 @@ def _written(
         _share(~asked, seen.weight * seen.found),
     )
     made = Description(name, known.weights, known.sha256, heads, known.false_alarms, gate=gate)
-    write_json(out / f"{name}.json", made)
+    write_description(out, made)
     return made
 
 

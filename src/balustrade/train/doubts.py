@@ -29,10 +29,10 @@ from balustrade.core.spec import Spec
 from balustrade.flow.run import run
 from balustrade.guards.scm import Scm
 from balustrade.shipped import Confirmed, Description, Stop, describe, fingerprint
-from balustrade.train import monitor
+from balustrade.train import calm, monitor
 from balustrade.train.arguments import parsed
-from balustrade.train.corpus import Sizes, late, load
-from balustrade.train.manifest import write_json
+from balustrade.train.corpus import Corpus, Sizes, late, load
+from balustrade.train.manifest import write_description
 
 OTHER = "cascade"
 """The shipped model that is asked."""
@@ -53,11 +53,17 @@ def main(config: Config) -> Description:
     out = Path(config.out)
     how = monitor.Config(config.data, config.parallel, config.out, seed=config.seed)
     corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
-    known = monitor.pool([*corpus.rows, *late()], how, held=True)
+    return write(kinds(corpus, how), out, Tiers(OTHER, out))
+
+
+def kinds(
+    corpus: Corpus, config: monitor.Config, count: int = calm.TEXTS
+) -> list[list[tuple[str, str]]]:
+    """Return the texts that set the monitor's thresholds: long ones, and everyday answers."""
+    known = monitor.pool([*corpus.rows, *late()], config, held=True)
     fair = known._replace(answers=[row for row in known.answers if not row.is_harmful])
-    held = monitor.labelled(fair, Onnx("encoder", out), how)
-    kinds = [monitor.long_texts(held, how), monitor.daily()]
-    return write(kinds, out, Tiers(OTHER, out))
+    held = monitor.labelled(fair, Onnx("encoder", Path(config.out)), config)
+    return [calm.long_texts(held, config.seed, count), calm.daily()]
 
 
 def write(kinds: Sequence[Sequence[tuple[str, str]]], out: Path, other: Backend) -> Description:
@@ -72,9 +78,9 @@ def write(kinds: Sequence[Sequence[tuple[str, str]]], out: Path, other: Backend)
     assert known.stop is not None
     engine = Recurrent("monitor", out)
     both = [highs(engine, other, known.stop, texts) for texts in kinds]
-    shared = Confirmed(OTHER, fingerprint(OTHER, out), monitor.limits_of(*both))
+    shared = Confirmed(OTHER, fingerprint(OTHER, out), calm.limits_of(*both))
     description = replace(known, confirmed=shared)
-    write_json(out / "monitor.json", description)
+    write_description(out, description)
     return description
 
 

@@ -13,6 +13,7 @@ import msgspec
 from balustrade.core.digest import digest
 from balustrade.core.spec import Spec
 from balustrade.data import jsonl
+from balustrade.shipped import Description, forget
 
 
 def manifest(config: Spec, data: Path) -> dict[str, Any]:
@@ -49,6 +50,12 @@ def manifest(config: Spec, data: Path) -> dict[str, Any]:
 def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON, the same bytes for the same value."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def write_description(folder: Path, known: Description) -> None:
+    """Write a model's description; whoever asks for it from now on is given this one."""
+    write_json(folder / f"{known.name}.json", known)
+    forget()
 
 
 def digests(folder: Path, patterns: Sequence[str]) -> dict[str, str]:

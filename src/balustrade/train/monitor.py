@@ -30,7 +30,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from msgspec.structs import replace
-from numpy.typing import NDArray
 from safetensors.numpy import save
 from safetensors.torch import load_file
 
@@ -41,24 +40,22 @@ from balustrade.core.spec import Count, Positive, Probability, Spec
 from balustrade.core.taxonomy import RESPONSE_HARM, TOXICITY
 from balustrade.data.example import Example, Kind
 from balustrade.data.fineharm import FineHarm
-from balustrade.evals.calibrate import promised, promises
 from balustrade.models import recurrent
 from balustrade.models.scm import BENIGN, IGNORED, Monitor
 from balustrade.shipped import Description, Head, describe
 from balustrade.text.growing import every
-from balustrade.train import everyday
 from balustrade.train.annotate import Annotator, Answer, sentences
 from balustrade.train.arguments import parsed
-from balustrade.train.calibration import RATES
+from balustrade.train.calm import LONG, POST, daily, heard, limited, long_texts
 from balustrade.train.corpus import OWN, Sizes, is_held_out, late, load
 from balustrade.train.echo import Echo, echoes, shown
-from balustrade.train.manifest import manifest, write_json
+from balustrade.train.manifest import manifest, write_description, write_json
 from balustrade.train.projection import project, spans
 from balustrade.train.scm import Lesson, Teaching, teach
-from balustrade.train.stopping import choose_stop, highest, limit
+from balustrade.train.stopping import choose_stop
 
-SHORT, LONG = 40, 1_500
-"""Characters that a harmless text has to be shown as an answer, and that are read of an answer."""
+SHORT = 40
+"""Characters that a harmless text has to be shown as an answer."""
 
 
 class Config(Spec, frozen=True):
@@ -83,10 +80,6 @@ class Config(Spec, frozen=True):
     batch: Count = 48
     aim: Probability = 0.01  # share of long harmless answers that may be stopped
     seed: int = 0
-
-
-POST = "post"
-"""The source of posts that are shown as answers: what is fair among them is no harmless answer."""
 
 
 class Pool(NamedTuple):
@@ -315,62 +308,20 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
     with TemporaryDirectory() as folder:
         engine = Recurrent("monitor", _draft(Path(folder), description, out))
         streams = heard(engine, [(row.prompt, row.response) for row in answers])
-        kinds = [heard(engine, texts) for texts in (long_texts(held, config), daily())]
-        chosen = choose_stop(streams, harmful, kinds[0], config.aim)
-    limits = limits_of(*([highest(scores, chosen.stop) for scores in calm] for calm in kinds))
-    head = replace(head, threshold=promised(limits, config.aim), thresholds=limits)
-    description = replace(description, heads=(head,), stop=chosen.stop)
-    write_json(out / "monitor.json", description)
+        long = long_texts(held, config.seed)
+        chosen = choose_stop(streams, harmful, heard(engine, long), config.aim)
+        description = limited(replace(description, stop=chosen.stop), engine, [long, daily()])
+    write_description(out, description)
     write_json(out / "monitor.manifest.json", manifest(config, Path(config.data)))
     return description
 
 
-def limits_of(*kinds: Sequence[float]) -> dict[str, float]:
-    """Return the threshold for each rate that harmless texts of all kinds can promise.
-
-    Args:
-        kinds: The highest score in each text of a kind; what is promised holds for each of them.
-    """
-    found = [promises(RATES, partial(limit, highs)) for highs in kinds]
-    kept = set[str].intersection(*map(set, found))
-    return {rate: max(each[rate] for each in found) for rate in found[0] if rate in kept}
-
-
 def _draft(folder: Path, description: Description, out: Path) -> Path:
     """Lay out a monitor without thresholds, for a network to be read by itself alone."""
-    write_json(folder / "monitor.json", description)
+    write_description(folder, description)
     for name in (description.weights, description.tokenizer):
         (folder / name).symlink_to((out / name).resolve())
     return folder
-
-
-def heard(engine: Recurrent, answers: Sequence[tuple[str, str]]) -> list[NDArray[np.float64]]:
-    """Return the score of each word of each answer, by the network that serves."""
-    found = []
-    for first in range(0, len(answers), 64):
-        some = answers[first : first + 64]
-        read = engine.read([request for request, _ in some], [text for _, text in some], ends=True)
-        found += [np.array([word.score for word in each.words]) for each in read]
-    return found
-
-
-def daily() -> list[tuple[str, str]]:
-    """Return harmless answers to their requests, delicate ones among them, each by itself."""
-    return [(row.text, row.response[:LONG]) for row in everyday.answers()]
-
-
-def long_texts(held: Sequence[FineHarm], config: Config, count: int = 400) -> list[tuple[str, str]]:
-    """Return harmless texts of up to 4,000 words, made of held-out ones in new orders."""
-    calm = [row for row in held if not row.is_harmful and row.source != POST]
-    rng = Random(config.seed)
-    found = []
-    for _ in range(count):
-        words, parts = rng.randint(100, 4_000), []
-        while words > 0:
-            parts.append(rng.choice(calm))
-            words -= sum(map(len, parts[-1].words))
-        found.append((parts[0].prompt, " ".join(part.response for part in parts)))
-    return found
 
 
 if __name__ == "__main__":

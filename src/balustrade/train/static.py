@@ -39,7 +39,7 @@ from balustrade.text.normalise import normalise
 from balustrade.train.arguments import parsed
 from balustrade.train.corpus import OWN, Sizes, late
 from balustrade.train.corpus import load as read_corpus
-from balustrade.train.manifest import manifest, write_json
+from balustrade.train.manifest import manifest, write_description, write_json
 from balustrade.train.rows import sparse_rows
 from balustrade.train.targets import HEADS, MAIN, Targets, balance, targets
 
@@ -268,7 +268,7 @@ def write(
         columns=(*HEADS, "context"),
         scales=tuple(float(scale) for scale in scales),
     )
-    write_json(out / "static.json", description)
+    write_description(out, description)
     write_json(out / "static.manifest.json", manifest(config, Path(config.data)))
     return description
 
