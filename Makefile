@@ -11,7 +11,7 @@ TRAINED = --data $(SHARED)/data/dev --parallel $(SHARED)/data/parallel --out src
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup serve test test-slow test-all lint fix bench docs guard leak release clean
+.PHONY: setup serve test test-slow test-all lint fix bench docs guard thresholds leak release clean
 .DEFAULT_GOAL := serve
 
 $(BIN)/python:
@@ -64,6 +64,9 @@ guard: setup
 	$(BIN)/python -m balustrade.train.monitor $(TRAINED)
 	$(BIN)/python -m balustrade.train.doubts $(TRAINED)
 	$(BIN)/python -m balustrade.train.card --data $(SHARED)/data/dev --bench $(SHARED)/data/bench
+
+thresholds: setup
+	$(BIN)/python -m balustrade.train.thresholds $(TRAINED)
 
 leak: setup
 	$(BIN)/python -m balustrade.train.leak --data $(SHARED)/data/dev --parallel $(SHARED)/data/parallel --bench $(SHARED)/data/bench
