@@ -156,7 +156,9 @@ def test_everyday_requests_calibrate_and_teach_nothing() -> None:
     rows = everyday.examples()
     assert len({row.id for row in rows}) == len(rows)
     assert len({(row.text, row.response) for row in rows}) == len(rows)
-    by_lang = Counter(row.lang for row in rows if row.kind is Kind.BENIGN)
+    asked = [row for row in rows if row.kind is Kind.BENIGN]
+    assert len({row.text for row in asked}) == len(asked) > 3_500
+    by_lang = Counter(row.lang for row in asked)
     assert len(by_lang) == 28
     assert min(by_lang.values()) >= 60
     assert not any(row.is_unsafe or "\\n" in row.text or not row.text.strip() for row in rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,6 +95,16 @@ def promises(rates: Iterable[float], threshold: Callable[[float], float]) -> dic
     """
     found = {str(rate): threshold(rate) for rate in rates}
     return {rate: limit for rate, limit in found.items() if limit < 1.0}
+
+
+def strictest(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return thresholds that keep a promise for texts of several kinds, by rate.
+
+    Args:
+        found: The thresholds for each kind. A rate that one of them cannot promise is left out.
+    """
+    kept = set[str].intersection(*map(set, found))
+    return {rate: max(each[rate] for each in found) for rate in found[0] if rate in kept}
 
 
 def promised(thresholds: Mapping[str, float], aim: float) -> float:

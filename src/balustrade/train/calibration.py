@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from balustrade.backends.onnx import Onnx
 from balustrade.core.taxonomy import REFUSAL, RESPONSE_HARM
 from balustrade.data.example import Example, Kind
-from balustrade.evals.calibrate import platt, promised, promises, threshold_at
+from balustrade.evals.calibrate import platt, promised, promises, strictest, threshold_at
 from balustrade.models.encoder import Encoder
 from balustrade.shipped.describe import Description, Head, Language
 from balustrade.train import everyday, vocabulary
@@ -201,10 +201,6 @@ OF_ANSWERS = [ENCODER_HEADS.index(name) for name in (RESPONSE_HARM, REFUSAL)]
 """Heads that judge answers."""
 
 
-def _is_harmless_answer(row: Example) -> bool:
-    return row.kind is Kind.RESPONSE and not row.is_unsafe
-
-
 def calibrated(seen: Seen, head: int) -> Head:
     """Fit one head's probabilities and set its thresholds."""
     name = ENCODER_HEADS[head]
@@ -216,7 +212,7 @@ def calibrated(seen: Seen, head: int) -> Head:
     curve = platt(logits[counts], column.truth[counts, 0], share[counts])
     harmless = seen.harmless
     if name == RESPONSE_HARM:
-        harmless = np.array([_is_harmless_answer(row) for row in seen.rows])
+        harmless = np.array([r.kind is Kind.RESPONSE and not r.is_unsafe for r in seen.rows])
     # As they are served: a threshold between two scores that are one in float32 keeps no promise.
     scores = curve(logits).astype(np.float32)
     thresholds = limits(scores, harmless, seen.stems)
@@ -250,9 +246,7 @@ def limits(
         public = harmless
     daily = public & np.char.startswith(stems, everyday.SOURCE)
     kinds = [some for some in (public & ~daily, daily) if some.any()] or [public]
-    found = [_limits(scores[some], stems[some]) for some in kinds]
-    kept = set[str].intersection(*map(set, found))
-    return {rate: max(each[rate] for each in found) for rate in found[0] if rate in kept}
+    return strictest([_limits(scores[some], stems[some]) for some in kinds])
 
 
 def _limits(scores: Floats, stems: NDArray[np.str_]) -> dict[str, float]:

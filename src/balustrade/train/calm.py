@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from balustrade.backends.recurrent import Recurrent
 from balustrade.data.fineharm import FineHarm
-from balustrade.evals.calibrate import promised, promises
+from balustrade.evals.calibrate import promised, promises, strictest
 from balustrade.shipped import Description
 from balustrade.train import everyday
 from balustrade.train.calibration import RATES
@@ -47,20 +47,15 @@ def long_texts(held: Sequence[FineHarm], seed: int, count: int = TEXTS) -> list[
     return found
 
 
-def limited(
-    known: Description, engine: Recurrent, kinds: Sequence[Sequence[tuple[str, str]]]
-) -> Description:
+def limited(known: Description, kinds: Sequence[Sequence[NDArray[np.float64]]]) -> Description:
     """Return a monitor's description with the thresholds that harmless texts of all kinds set.
 
     Args:
         known: The monitor, with its rule.
-        engine: What reads for it.
-        kinds: Requests and harmless answers, those of each kind together.
+        kinds: The score of each word of each text, texts of each kind together (`heard`).
     """
     assert known.stop is not None
-    highs = [
-        [highest(scores, known.stop) for scores in heard(engine, answers)] for answers in kinds
-    ]
+    highs = [[highest(scores, known.stop) for scores in texts] for texts in kinds]
     limits = limits_of(*highs)
     [head] = known.heads
     head = replace(head, threshold=promised(limits, known.false_alarms), thresholds=limits)
@@ -73,9 +68,7 @@ def limits_of(*kinds: Sequence[float]) -> dict[str, float]:
     Args:
         kinds: The highest score in each text of a kind; what is promised holds for each of them.
     """
-    found = [promises(RATES, partial(limit, highs)) for highs in kinds]
-    kept = set[str].intersection(*map(set, found))
-    return {rate: max(each[rate] for each in found) for rate in found[0] if rate in kept}
+    return strictest([promises(RATES, partial(limit, highs)) for highs in kinds])
 
 
 def heard(engine: Recurrent, answers: Sequence[tuple[str, str]]) -> list[NDArray[np.float64]]:

@@ -117,9 +117,13 @@ class Choice(NamedTuple):
 
 
 def main(config: Config) -> None:
-    """Read both tiers, set the limits, write."""
+    """Read the rows, set the limits, write."""
+    make(config, load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed)))
+
+
+def make(config: Config, corpus: Corpus) -> None:
+    """Set the limits of both models by rows that were held out; write them and their manifests."""
     out = Path(config.out)
-    corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
     static, encoder = Static("static", out), Onnx("encoder", out)
     found = fit(static, encoder, corpus, out, share=config.asked)
     for known in found:

@@ -10,10 +10,10 @@ Time: about twenty minutes on two CPU cores. Same seed and encoder, same bytes.
 
 Words are labelled by `annotate.py` (FineHarm's way), the network is taught by the three-part loss
 of arXiv 2506.09996 (`scm.py`) and by what the encoder says of unfinished texts (`echo.py`). When it
-stops is chosen on rows that were held out (`stopping.py`): the threshold by how many long harmless
-answers may be stopped, and how many everyday ones (`everyday/`), and with it the number of hits,
-and of words they count among, by macro-F1. Where the cascade must agree (`Scm.confirm`), the score
-of both has thresholds of its own, which `doubts.py` measures next.
+stops is chosen on rows that were held out (`stopping.py`): the number of hits, and of words they
+count among, by macro-F1 where few long harmless answers are stopped; the threshold then by how many
+of those may be stopped, and of everyday ones (`calm.py`). Where the cascade must agree
+(`Scm.confirm`), the score of both has thresholds of its own, which `doubts.py` measures next.
 """
 
 from __future__ import annotations
@@ -308,9 +308,9 @@ def write(model: Monitor, held: Sequence[FineHarm], config: Config, out: Path) -
     with TemporaryDirectory() as folder:
         engine = Recurrent("monitor", _draft(Path(folder), description, out))
         streams = heard(engine, [(row.prompt, row.response) for row in answers])
-        long = long_texts(held, config.seed)
-        chosen = choose_stop(streams, harmful, heard(engine, long), config.aim)
-        description = limited(replace(description, stop=chosen.stop), engine, [long, daily()])
+        long, short = (heard(engine, texts) for texts in (long_texts(held, config.seed), daily()))
+    chosen = choose_stop(streams, harmful, long, config.aim)
+    description = limited(replace(description, stop=chosen.stop), [long, short])
     write_description(out, description)
     write_json(out / "monitor.manifest.json", manifest(config, Path(config.data)))
     return description

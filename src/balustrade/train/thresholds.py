@@ -20,9 +20,7 @@ from typing import Any
 
 import msgspec
 
-from balustrade.backends.onnx import Onnx
 from balustrade.backends.recurrent import Recurrent
-from balustrade.backends.static import Static
 from balustrade.backends.tiers import Tiers
 from balustrade.core.spec import Count, Spec
 from balustrade.shipped import describe
@@ -30,7 +28,7 @@ from balustrade.train import calm, cascade, doubts, everyday, monitor
 from balustrade.train.arguments import parsed
 from balustrade.train.calibration import calibrate
 from balustrade.train.corpus import Sizes, load
-from balustrade.train.manifest import digests, manifest, revision, write_description, write_json
+from balustrade.train.manifest import digests, revision, write_description, write_json
 
 TAUGHT = ("encoder", "monitor")
 """Models whose weights stay, and whose manifests say so."""
@@ -53,13 +51,12 @@ def main(config: Config) -> None:
     calibrate(describe("encoder", out), corpus, out)
     print("encoder", flush=True)
     both = cascade.Config(config.data, config.parallel, config.out, seed=config.seed)
-    made = cascade.fit(Static("static", out), Onnx("encoder", out), corpus, out, share=both.asked)
-    for known in made:
-        write_json(out / f"{known.name}.manifest.json", manifest(both, Path(config.data)))
+    cascade.make(both, corpus)
     how = monitor.Config(config.data, config.parallel, config.out, seed=config.seed)
     kinds = doubts.kinds(corpus, how, config.long)
-    alone = calm.limited(describe("monitor", out), Recurrent("monitor", out), kinds)
-    write_description(out, alone)
+    engine = Recurrent("monitor", out)
+    scores = [calm.heard(engine, texts) for texts in kinds]
+    write_description(out, calm.limited(describe("monitor", out), scores))
     doubts.write(kinds, out, Tiers(doubts.OTHER, out))
     print("monitor", flush=True)
     note(out, TAUGHT)
