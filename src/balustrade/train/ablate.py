@@ -1,14 +1,15 @@
 """What each idea of the encoder's recipe gains: short runs without it, on the same test sets.
 
     python -m balustrade.train.ablate --data ../shared/data/dev \
-        --parallel ../shared/data/parallel --bench ../shared/data/bench --work build/encoder
+        --parallel ../shared/data/parallel --bench ../shared/data/bench --work build/ablation
 
-In:   the stages of a full run, in `--work`.
+In:   the same as the recipe's; stages that are in `--work` already are not made again.
 Out:  a table: for each variant the mean average precision over sets, by what they ask.
-Time: about ten minutes a variant on one CPU core with the defaults.
+Time: about ten minutes a variant on one CPU core with the defaults, and half an hour before them.
 
-A variant is taught `--tokens` tokens, a small part of the full run, so its figures are lower than
-the shipped encoder's; what counts is the difference between lines. Nothing is chosen by it.
+Vocabulary and alignment are the recipe's, the alignment on `--pairs` pairs; a variant is taught
+`--tokens` tokens. Both are a small part of the full run, so figures are lower than the shipped
+encoder's; what counts is the difference between lines. Nothing is chosen by it.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ from balustrade.text.normalise import normalise
 from balustrade.train.agreement import CHARACTERS, JUDGE, asked, judged
 from balustrade.train.align import encoded
 from balustrade.train.corpus import OWN, Corpus, Sizes, load
-from balustrade.train.encoder import Config, base_folder, begin, teach
+from balustrade.train.encoder import Config, align, base_folder, begin, teach
 from balustrade.train.targets import ENCODER_HEADS
 from balustrade.train.teaching import WINDOW
 from balustrade.train.vocabulary import SPECIAL, renamed
 
+ALIGNED = "aligned.safetensors"
 ROWS = 400
 """Rows of each set."""
 GROUPS = {
@@ -64,6 +66,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main(config: Config, bench: Path, names: Sequence[str]) -> None:
     """Teach and measure each variant."""
     corpus = load(Path(config.data), Path(config.parallel), Sizes(seed=config.seed))
+    Path(config.work).mkdir(parents=True, exist_ok=True)
+    if not (Path(config.work) / ALIGNED).exists():
+        torch.manual_seed(config.seed)
+        tokenizer, model = begin(corpus, config)
+        align(model, tokenizer, corpus, config)
     sets = {name: _rows(bench / f"{name}.jsonl.gz") for group in GROUPS.values() for name in group}
     print("| variant | " + " | ".join(GROUPS) + " |")
     print("| --- |" + " ---: |" * len(GROUPS), flush=True)
@@ -86,7 +93,7 @@ def taught(name: str, corpus: Corpus, config: Config) -> tuple[Encoder, Tokenize
         kept = model.piece.weight.data
         kept[new] = torch.randn(len(new), kept.shape[1]) * kept.std(dim=0)
     elif name != "without alignment":
-        model.load_state_dict(load_file(Path(config.work) / "aligned.safetensors"))
+        model.load_state_dict(load_file(Path(config.work) / ALIGNED))
     # `begin` reads the vocabulary from the run's own folder, `teach` writes to one that goes away.
     with TemporaryDirectory() as folder:
         changed = msgspec.structs.replace(config, work=folder, **VARIANTS[name])
@@ -112,9 +119,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="measure what each idea gains")
     for what in ("data", "parallel", "bench"):
         parser.add_argument(f"--{what}", required=True)
-    parser.add_argument("--work", default="build/encoder")
-    parser.add_argument("--tokens", type=int, default=600_000)
+    parser.add_argument("--work", default="build/ablation")
+    parser.add_argument("--pairs", type=int, default=30_000)
+    parser.add_argument("--tokens", type=int, default=250_000)
     parser.add_argument("--variant", action="append", choices=VARIANTS)
     given = parser.parse_args()
-    chosen = Config(given.data, given.parallel, "", given.work, tokens=given.tokens)
+    sizes = {"pairs": given.pairs, "switched": given.pairs // 4, "tokens": given.tokens}
+    chosen = Config(given.data, given.parallel, "", given.work, **sizes)
     main(chosen, Path(given.bench), given.variant or [*VARIANTS])
