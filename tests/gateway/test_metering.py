@@ -19,8 +19,11 @@ CHUNKS: list[dict[str, Any]] = [
     {"choices": [{"index": 1, "delta": {"reasoning_content": "Well, "}}]},
     {"choices": [{"index": 0, "text": " again"}]},
     {"type": "response.output_text.delta", "delta": "four"},
+    {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "sum"}}]}}]},
+    {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "[1,2]"}}]}}]},
+    {"choices": [{"delta": {"function_call": {"name": "old", "arguments": "{}"}}}]},
 ]
-LETTERS = 5 + 6 + 6 + 4
+LETTERS = 5 + 6 + 6 + 4 + 3 + 5 + 5
 
 
 def stream(*trees: Any) -> bytes:
@@ -59,6 +62,8 @@ def test_what_upstream_reports_is_what_counts(last: Any) -> None:
         b'data: {"choices": 3, "usage": [1]}\n\n',
         b'data: {"choices": [null, {"delta": "x"}], "usage": {"total_tokens": "all"}}\n\n',
         b"data: \xff\n\n",
+        b'data: {"choices": [{"delta": {"tool_calls": [1, {"function": 2}, {}]}}]}\n\n',
+        b'data: {"choices": [{"delta": {"function_call": {"name": 1}}}]}\n\n',
     ],
 )
 def test_what_is_no_answer_costs_nothing_more(odd: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import msgspec
@@ -78,13 +78,25 @@ def _said(tree: Tree) -> int:
     if isinstance(delta, str):
         return len(delta)
     return sum(
-        len(text)
+        _length(part, (*WORDS, "text")) + sum(map(_called, _calls(part)))
         for choice in _list(tree.get("choices"))
         for part in (choice, choice.get("delta"))
         if isinstance(part, dict)
-        for name in (*WORDS, "text")
-        if isinstance(text := part.get(name), str)
     )
+
+
+def _calls(delta: Tree) -> list[Any]:
+    """Return the functions that a piece of an answer calls, in the old form too."""
+    return [*(call.get("function") for call in _list(delta.get("tool_calls"))),
+            delta.get("function_call")]  # fmt: skip
+
+
+def _called(function: Any) -> int:  # noqa: ANN401 - anything may come
+    return _length(function, ("name", "arguments")) if isinstance(function, dict) else 0
+
+
+def _length(tree: Tree, names: Iterable[str]) -> int:
+    return sum(len(text) for name in names if isinstance(text := tree.get(name), str))
 
 
 def _used(tree: Tree) -> int:
