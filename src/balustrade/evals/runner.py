@@ -17,10 +17,12 @@ from balustrade.core.errors import DataError
 from balustrade.core.verdict import Verdict
 from balustrade.data.example import Example
 from balustrade.evals.question import Question, content_of
-from balustrade.evals.subject import Head, Subject, stretch
+from balustrade.evals.subject import Head, Subject
 from balustrade.evals.task import Task
 
 BATCH = 256
+BELOW = 1.0 - 1e-12
+"""Rounding must not lift a score onto a threshold that it is under."""
 
 
 class Judged(Struct, frozen=True):
@@ -118,7 +120,14 @@ def _judged(
 
 
 def _ranked(head: Head, score: float) -> tuple[float, float]:
-    return stretch(score, head.threshold, 0.5), score
+    return _stretched(score, head.threshold, 0.5), score
+
+
+def _stretched(score: float, here: float, there: float) -> float:
+    """Map [0, here) to [0, there) and [here, 1] to [there, 1], each evenly."""
+    if score < here:
+        return min(score / here * there, there * BELOW)
+    return min(there + (score - here) / max(1.0 - here, 1e-12) * (1.0 - there), 1.0)
 
 
 def _known(keep: Path, task: Task) -> list[Judged]:

@@ -19,9 +19,6 @@ from balustrade.flow.run import run
 HARMS = frozenset({HARM, *(hazard.name for hazard in HAZARDS if hazard.name != INJECTION)})
 """Every name for a harmful request: the general one and the hazards, injections apart."""
 
-BELOW = 1.0 - 1e-12
-"""Rounding must not lift a score onto a threshold that it is under."""
-
 
 class Head(Struct, frozen=True):
     """The part of a guard that answers one question."""
@@ -51,13 +48,6 @@ class Head(Struct, frozen=True):
 
     def _counts(self, name: str) -> bool:
         return self.categories is None or name in self.categories
-
-
-def stretch(score: float, here: float, there: float) -> float:
-    """Map [0, here) to [0, there) and [here, 1] to [there, 1], each evenly."""
-    if score < here:
-        return min(score / here * there, there * BELOW)
-    return min(there + (score - here) / max(1.0 - here, 1e-12) * (1.0 - there), 1.0)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
 from math import exp
 from string import Template, ascii_uppercase
@@ -22,6 +21,7 @@ from balustrade.guards.ask import Plan, ask, worst
 from balustrade.guards.formats import FORMATS
 from balustrade.guards.formats.form import Definition, Generative
 from balustrade.guards.formats.recognise import HUB, format_of
+from balustrade.text.quote import marked
 from balustrade.text.windows import windows
 
 NONE = "A"
@@ -212,17 +212,11 @@ class _Question(NamedTuple):
 
 def _prompt(content: Content, text: str) -> str:
     request = content.request
-    quoted = _quoted(f"message from {content.role.value}", text)
+    quoted = marked(f"message from {content.role.value}", text).text
     if not request:
         return f"{quoted}\n\nWhich letter?"
-    asked = _quoted("message from user", request[-4000:])
+    asked = marked("message from user", request[-4000:]).text
     return f"It answers this request, quoted alike:\n\n{asked}\n\n{quoted}\n\nWhich letter?"
-
-
-def _quoted(label: str, text: str) -> str:
-    """Quote a text between marks made from its digest, which it can therefore not hold."""
-    mark = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"<<{label} {mark}>>\n{text}\n<<end {mark}>>"
 
 
 @cache

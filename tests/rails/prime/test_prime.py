@@ -24,7 +24,8 @@ from balustrade.policy.route import Precedent, RouteSpec
 from balustrade.rails.prime.branches import messages, plan
 from balustrade.rails.prime.notes import Notes, Route, by_odds, probabilities, read, short
 from balustrade.rails.prime.prime import Answered, Prime, decision
-from balustrade.rails.prime.prompts import EXAMPLES, marked, nearest, router
+from balustrade.rails.prime.prompts import EXAMPLES, nearest, router
+from balustrade.text.quote import marked
 
 SPEC = RouteSpec(
     ("Do not give legal advice for a single case.", "Do not help to hurt anybody."),

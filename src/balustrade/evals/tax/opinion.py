@@ -15,7 +15,8 @@ from balustrade.core.call import Flow, converse
 from balustrade.core.errors import BackendError
 from balustrade.evals.tax.systems import yes_or_no
 from balustrade.rails.prime.lenient import keyed, objects
-from balustrade.rails.prime.prompts import Message, marked, numbered
+from balustrade.rails.prime.prompts import Message, numbered
+from balustrade.text.quote import marked
 
 KEYS = ("why", "harmful", "refused", "helpful")
 MOST = 5

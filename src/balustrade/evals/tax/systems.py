@@ -17,7 +17,8 @@ from balustrade.rails.prime.branches import said
 from balustrade.rails.prime.lenient import keyed, objects
 from balustrade.rails.prime.notes import Notes, Route
 from balustrade.rails.prime.prime import LONGEST, Prime
-from balustrade.rails.prime.prompts import marked, numbered, opening, request_of
+from balustrade.rails.prime.prompts import numbered, opening, request_of
+from balustrade.text.quote import marked
 
 UNGUARDED = "none"
 PRIME = "prime"

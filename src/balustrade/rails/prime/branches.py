@@ -14,11 +14,11 @@ from balustrade.rails.prime.prompts import (
     Message,
     careful,
     helpful,
-    marked,
     numbered,
     opening,
     request_of,
 )
+from balustrade.text.quote import marked
 
 
 class Branch(Struct, frozen=True):

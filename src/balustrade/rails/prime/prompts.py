@@ -11,15 +11,14 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
 from math import sqrt
 from string import Template
-from typing import NamedTuple
 
 from balustrade.core.content import Content, last_asked
 from balustrade.policy.route import Precedent, RouteSpec
 from balustrade.rails.prime.notes import Notes
+from balustrade.text.quote import marked
 
 Message = tuple[str, str]
 """Who speaks, and what."""
@@ -63,19 +62,6 @@ EXAMPLES = (
     ),
 )
 """Shown to every guard, before the policy's own precedents. None is a row of a test set."""
-
-
-class Marked(NamedTuple):
-    """A text between its marks, and the mark."""
-
-    text: str
-    mark: str
-
-
-def marked(label: str, text: str) -> Marked:
-    """Quote a text between marks that it cannot hold."""
-    mark = sha256(f"{label}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return Marked(f"<<{label} {mark}>>\n{text}\n<<end {mark}>>", mark)
 
 
 def router(spec: RouteSpec, messages: Sequence[Content]) -> tuple[Message, Message]:
