@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from balustrade.core.labels import meanings
 from balustrade.core.taxonomy import HARM, HAZARDS, INJECTION, OPENAI_CATEGORIES, TOXICITY
 from balustrade.evals.question import Question
-from balustrade.evals.subject import Head, heads_of_others, heads_of_ours, stretch
+from balustrade.evals.subject import Head, heads_of_others, heads_of_ours
 
 
 @pytest.mark.parametrize(
@@ -68,13 +66,3 @@ def test_a_guard_may_say_yes_by_itself() -> None:
     assert head.is_yes({"hate": 0.1, "flagged": 1.0})
     assert not head.is_yes({"hate": 0.9, "flagged": 0.0})
     assert head.score({"hate": 0.1, "flagged": 1.0}) == 0.1
-
-
-unit = st.floats(0.0, 1.0)
-limit = st.floats(0.01, 0.99)
-
-
-@given(unit, unit, limit, limit)
-def test_stretching_keeps_the_order(low: float, high: float, here: float, there: float) -> None:
-    low, high = sorted((low, high))
-    assert 0.0 <= stretch(low, here, there) <= stretch(high, here, there) <= 1.0

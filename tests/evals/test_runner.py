@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from balustrade.core.errors import DataError
 from balustrade.evals.progress import verdict_folder
 from balustrade.evals.question import Question
-from balustrade.evals.runner import Judged, judge
+from balustrade.evals.runner import Judged, judge, stretch
 from balustrade.evals.subject import Subject
 from balustrade.evals.task import Task, tasks
 
@@ -153,3 +155,13 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path, rows_file: Write) -> 
         rows_file(folder / "numbers.jsonl", [{"text": "a 0.1"}])
     with pytest.raises(DataError, match="two files are named 'numbers'"):
         tasks([tmp_path, tmp_path / "more"])
+
+
+unit = st.floats(0.0, 1.0)
+limit = st.floats(0.01, 0.99)
+
+
+@given(unit, unit, limit, limit)
+def test_stretching_keeps_the_order(low: float, high: float, here: float, there: float) -> None:
+    low, high = sorted((low, high))
+    assert 0.0 <= stretch(low, here, there) <= stretch(high, here, there) <= 1.0

@@ -146,13 +146,19 @@ class Used(NamedTuple):
     completion_tokens: int = 0
 
 
+ITEM_TOKENS = ("input_tokens", "output_tokens")
+"""What /v1/responses calls the tokens of a prompt and of its completion."""
+
+
 def used(usage: object) -> Used:
     """Return what an answer's `usage` says; 0 for what it does not say as OpenAI does.
 
-    An answer is not worse for a count that cannot be read.
+    Chats name tokens otherwise than responses do. An answer is not worse for a count that cannot be
+    read.
     """
     counts = usage if isinstance(usage, dict) else {}
-    return Used(*(_count(counts.get(name)) for name in Used._fields))
+    names = ITEM_TOKENS if ITEM_TOKENS[0] in counts else Used._fields
+    return Used(*(_count(counts.get(name)) for name in names))
 
 
 def _count(value: object) -> int:

@@ -120,10 +120,10 @@ def _judged(
 
 
 def _ranked(head: Head, score: float) -> tuple[float, float]:
-    return _stretched(score, head.threshold, 0.5), score
+    return stretch(score, head.threshold, 0.5), score
 
 
-def _stretched(score: float, here: float, there: float) -> float:
+def stretch(score: float, here: float, there: float) -> float:
     """Map [0, here) to [0, there) and [here, 1] to [there, 1], each evenly."""
     if score < here:
         return min(score / here * there, there * BELOW)

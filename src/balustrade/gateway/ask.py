@@ -46,7 +46,8 @@ class Question:
         _expect_allowed(exchange.request.key, exchange.model)
         target = exchange.state.upstreams.find(exchange.model)
         self._exchange = exchange
-        self._path = path
+        self.path = path
+        """The endpoint's."""
         self._model = target.model
         self._upstream: Upstream = target.upstream
         self.upstream = target.upstream.name
@@ -59,7 +60,7 @@ class Question:
             # A core that only waits for the model has time to write; a busy one writes once.
             exchange.record_meanwhile()
         try:
-            reply = await self._upstream.post(exchange.request, self._path, self._body(tree))
+            reply = await self._upstream.post(exchange.request, self.path, self._body(tree))
         except HttpError:
             await exchange.record()
             raise
@@ -71,7 +72,7 @@ class Question:
         exchange.record_meanwhile()
         sent = self._body(tree)
         try:
-            flowing = await self._upstream.stream(exchange.request, self._path, sent)
+            flowing = await self._upstream.stream(exchange.request, self.path, sent)
         except HttpError:
             await exchange.record()
             raise

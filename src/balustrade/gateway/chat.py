@@ -18,7 +18,7 @@ from balustrade.gateway.costs import counted, paid, summed
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
 from balustrade.gateway.redraft import Ask, Unpack, redrafter
-from balustrade.gateway.routing import prepared, routed, unpacked, weighed_answer
+from balustrade.gateway.routing import formed, prepared, routed, unpacked, weighed_answer
 from balustrade.gateway.shapes import ChatRequest
 from balustrade.gateway.wire import Reader, Tree
 
@@ -61,7 +61,7 @@ async def chat(state: State, request: Request) -> Answer | Streamed:
         if spec is not None:
             pieces = counted(exchange, pieces, started)
         return Streamed(stream.run(pieces), headers=exchange.headers())
-    ask = partial(weighed_answer, exchange, question) if weighs else question.whole
+    ask = partial(weighed_answer, exchange, question, formed) if weighs else question.whole
     unpack = partial(unpacked, exchange, messages) if weighs else _as_it_is
     if spec is not None:
         ask = partial(paid, exchange, "reevaluation" if weighs else "answer", ask)

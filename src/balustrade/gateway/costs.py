@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from balustrade.backends.openai_wire import Used, used
+from balustrade.backends.openai_wire import ITEM_TOKENS, Used, used
 from balustrade.gateway.http import Headers
 from balustrade.gateway.sse import Events, event
 from balustrade.gateway.wire import Tree, encode
@@ -82,15 +82,18 @@ def summed(exchange: Exchange, data: bytes) -> bytes:
     return _with_usage(data, exchange.calls)
 
 
-def totals(calls: Sequence[Cost]) -> dict[str, int]:
-    """Return the tokens of all calls, as `usage` names them."""
-    prompt = sum(call.prompt_tokens for call in calls)
-    completion = sum(call.completion_tokens for call in calls)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
+def totals(calls: Sequence[Cost], names: Sequence[str] = Used._fields) -> dict[str, int]:
+    """Return the tokens of all calls, as `usage` names them.
+
+    Args:
+        calls: What was asked.
+        names: What tokens of prompts and of completions are called; as in chats, if not given.
+    """
+    counts = [
+        sum(call.prompt_tokens for call in calls),
+        sum(call.completion_tokens for call in calls),
+    ]
+    return {**dict(zip(names, counts, strict=True)), "total_tokens": sum(counts)}
 
 
 def header(calls: Sequence[Cost]) -> Headers:
@@ -107,11 +110,21 @@ def header(calls: Sequence[Cost]) -> Headers:
 
 def _with_usage(data: bytes, calls: Sequence[Cost]) -> bytes:
     tree: Tree = _any.decode(data)
-    return encode({**tree, "usage": {**tree["usage"], **totals(calls)}})
+    place = tree if tree.get("usage") else tree["response"]
+    usage = place["usage"]
+    names = ITEM_TOKENS if ITEM_TOKENS[0] in usage else Used._fields
+    place["usage"] = {**usage, **totals(calls, names)}
+    return encode(tree)
+
+
+class _Response(msgspec.Struct):
+    usage: Tree | None = None
 
 
 class _Counted(msgspec.Struct):
     usage: Tree | None = None
+    response: _Response | None = None
+    """Where the last event of a streamed response holds it."""
 
 
 _counted = msgspec.json.Decoder(_Counted)
@@ -120,6 +133,7 @@ _counted = msgspec.json.Decoder(_Counted)
 def _usage(data: bytes) -> Tree | None:
     """Return an answer's `usage`; None if it has none, or is not what it should be."""
     try:
-        return _counted.decode(data).usage
+        found = _counted.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    return found.usage or (found.response.usage if found.response else None)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import Meta, Struct
 
+from balustrade.backends.openai_wire import ITEM_TOKENS
 from balustrade.core.content import Content, Role, ToolCall, words
 from balustrade.core.decision import Decision
+from balustrade.gateway import retold
 from balustrade.gateway.ask import Question, broken, spend
 from balustrade.gateway.convert import applied
+from balustrade.gateway.costs import counted, paid, summed, totals
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
+from balustrade.gateway.itemrouting import formed, is_whole, prepared, unpacked
 from balustrade.gateway.items import answer, conversation, rewrite
 from balustrade.gateway.responsestream import ResponseStream
-from balustrade.gateway.routing import expect_unrouted
+from balustrade.gateway.routing import routed, weighed_answer
 from balustrade.gateway.shapes import Model
 from balustrade.gateway.sse import event
 from balustrade.gateway.vaults import Vaults
@@ -66,7 +71,6 @@ async def responses(state: State, request: Request) -> Answer | Streamed:
     owner = request.key.name if request.key else ""
     vault = vaults.find(owner, body.previous_response_id or "")
     exchange = Exchange(state, request, body.model, vault)
-    expect_unrouted(exchange)
     question = Question(exchange, PATH)
     items = conversation(tree, exchange.rails.document.image_hosts)
     messages = [item.content for item in items]
@@ -80,15 +84,68 @@ async def responses(state: State, request: Request) -> Answer | Streamed:
     def keep(response: str) -> None:
         vaults.keep(owner, response, exchange.vault)
 
-    if body.stream:
-        pieces = await question.stream(tree)
-        stream = ResponseStream(exchange, messages, keep)
-        return Streamed(stream.run(pieces), headers=exchange.headers())
-    data = await question.whole(tree)
-    spend(exchange, data)
-    whole, identifier = await _judged(exchange, messages, data)
-    keep(identifier)
-    return Answer(body=whole, headers=exchange.headers())
+    turn = Turn(exchange, question, messages, keep)
+    spec = exchange.rails.document.stage.route
+    if spec is None:
+        return await turn.freely(tree)
+    known = await routed(exchange, messages, spec, is_whole=is_whole(tree))
+    if not known.branch.asks:
+        await exchange.record()
+        return _refuse(exchange, stream=bool(body.stream))
+    tree = prepared(tree, known)
+    return await (turn.carefully(tree) if known.branch.weighs else turn.freely(tree))
+
+
+class Turn(NamedTuple):
+    """A request that passed the input rail."""
+
+    exchange: Exchange
+    question: Question
+    messages: Sequence[Content]
+    """The conversation as the model sees it."""
+    keep: Callable[[str], None]
+    """Told the response's ID, so that the conversation can go on from it."""
+
+    async def freely(self, tree: Tree) -> Answer | Streamed:
+        """Ask for an answer as it is; one that was routed has its price noted."""
+        exchange, ask = self.exchange, self.question.whole
+        if tree.get("stream"):
+            started = time.perf_counter()
+            pieces = await self.question.stream(tree)
+            return self._streamed(counted(exchange, pieces, started) if exchange.calls else pieces)
+        if exchange.calls:
+            ask = partial(paid, exchange, "answer", ask)
+        data = await ask(tree)
+        spend(exchange, data)
+        return await self._whole(data)
+
+    async def carefully(self, tree: Tree) -> Answer | Streamed:
+        """Ask for an answer that is weighed first; it is whole before any of it leaves."""
+        exchange, is_stream = self.exchange, bool(tree.get("stream"))
+        ask = partial(weighed_answer, exchange, self.question, formed)
+        whole = {name: value for name, value in tree.items() if name not in _OF_STREAMS}
+        data = await paid(exchange, "reevaluation", ask, whole)
+        spend(exchange, data)
+        said = unpacked(exchange, self.messages, data)
+        if said is None:
+            await exchange.record()
+            return _refuse(exchange, stream=is_stream)
+        if not is_stream:
+            return await self._whole(said)
+        await exchange.record()
+        return self._streamed(retold.responded(summed(exchange, said)))
+
+    def _streamed(self, pieces: AsyncGenerator[bytes, None]) -> Streamed:
+        stream = ResponseStream(self.exchange, self.messages, self.keep)
+        return Streamed(stream.run(pieces), headers=self.exchange.headers())
+
+    async def _whole(self, data: bytes) -> Answer:
+        whole, identifier = await _judged(self.exchange, self.messages, data)
+        self.keep(identifier)
+        return Answer(body=summed(self.exchange, whole), headers=self.exchange.headers())
+
+
+_OF_STREAMS = frozenset({"stream", "stream_options"})
 
 
 async def _judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> tuple[bytes, str]:
@@ -166,6 +223,7 @@ def _refuse(exchange: Exchange, *, stream: bool) -> Answer | Streamed:
         "tools": [],
         "temperature": None,
         "top_p": None,
+        "usage": totals(exchange.calls, ITEM_TOKENS) if exchange.calls else None,
         **_stopped(exchange, decision),
         "balustrade": exchange.extension(),
     }

@@ -1,4 +1,4 @@
-"""Whole chat answers told as a stream: what had to be complete before any of it could leave."""
+"""Whole answers told as a stream: what had to be complete before any of it could leave."""
 
 from __future__ import annotations
 
@@ -33,6 +33,43 @@ async def streamed(data: bytes) -> AsyncGenerator[bytes, None]:
     if tree.get("usage"):
         yield event(encode({**head, "choices": [], "usage": tree["usage"]}))
     yield DONE
+
+
+async def responded(data: bytes) -> AsyncGenerator[bytes, None]:
+    """Yield a whole response as an upstream would have streamed it, its words one at a time.
+
+    Other texts than words that are said, and calls, come whole with their items.
+    """
+    whole: Tree = _any.decode(data)
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    yield _told("response.created", response=begun)
+    for number, item in enumerate(whole["output"]):
+        place = {"output_index": number, "item_id": item.get("id", "")}
+        parts = item.get("content") or [] if item.get("type") == "message" else []
+        empty = {**item, "status": "in_progress", **({"content": []} if parts else {})}
+        yield _told("response.output_item.added", output_index=number, item=empty)
+        for slot, part in enumerate(parts):
+            here = {**place, "content_index": slot}
+            kind = part.get("type")
+            field = _SAID.get(kind)
+            if field is None:
+                continue
+            yield _told("response.content_part.added", **here, part={**part, field: ""})
+            for word in filter(None, _AFTER_BLANK.split(part.get(field) or "")):
+                yield _told(f"response.{kind}.delta", **here, delta=word)
+            yield _told(f"response.{kind}.done", **here, **{field: part.get(field) or ""})
+            yield _told("response.content_part.done", **here, part=part)
+        yield _told("response.output_item.done", output_index=number, item=item)
+    ends = {"incomplete": "response.incomplete", "failed": "response.failed"}
+    yield _told(ends.get(whole.get("status", ""), "response.completed"), response=whole)
+
+
+_SAID = {"output_text": "text", "refusal": "refusal"}
+"""Kinds of parts that are words, and where these stand."""
+
+
+def _told(kind: str, **more: object) -> bytes:
+    return event(encode({"type": kind, **more}))
 
 
 async def refused(whole: Tree) -> AsyncIterator[bytes]:

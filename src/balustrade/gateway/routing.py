@@ -1,12 +1,13 @@
-"""PrimeGuard in the gateway: a chat request that passed the input rail, routed and answered."""
+"""PrimeGuard in the gateway: a request that passed the input rail, routed and answered."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from balustrade.backends import openai_wire as wire
 from balustrade.backends.openai import REFUSED
@@ -26,11 +27,13 @@ from balustrade.gateway.upstream import Complaint
 from balustrade.gateway.wire import Tree, encode
 from balustrade.policy.route import RouteSpec
 from balustrade.rails.prime.branches import Plan, plan
+from balustrade.rails.prime.notes import Route
 from balustrade.rails.prime.prime import CAREFUL, NAME, Prime, decision, weighed
 
 if TYPE_CHECKING:
     from balustrade.gateway.state import State
 
+UNSEEN = "the guard does not see all that the request stands on"
 ROOM = 300
 """Tokens that a second thought may add to an answer whose length the client limits."""
 
@@ -47,8 +50,8 @@ class Routers:
     """
 
     def __init__(self, state: State) -> None:
-        self.forms: dict[str, int] = {}
-        """Of each upstream, the strictest form of a careful answer it is known to take."""
+        self.forms: dict[tuple[str, str], int] = {}
+        """Of each upstream's endpoints, the strictest form of a careful answer that it takes."""
 
         self._speaker = Speaker(state)
         self._sends: dict[str, AsyncSend] = {}
@@ -74,16 +77,28 @@ def expect_unrouted(exchange: Exchange) -> None:
     if exchange.rails.document.stage.route is not None:
         raise HttpError(
             400,
-            "this policy routes requests, which only /v1/chat/completions does",
+            "this policy routes requests, as /v1/chat/completions and /v1/responses do; ask there",
             code="route_not_supported",
         )
 
 
-async def routed(exchange: Exchange, messages: Sequence[Content], spec: RouteSpec) -> Plan:
-    """Ask which way a request goes, take note of it, and return what that means."""
+async def routed(
+    exchange: Exchange, messages: Sequence[Content], spec: RouteSpec, *, is_whole: bool = True
+) -> Plan:
+    """Ask which way a request goes, take note of it, and return what that means.
+
+    Args:
+        exchange: The request's.
+        messages: The conversation.
+        spec: The guidelines.
+        is_whole: Whether that is all that the main model will see. If not, the guard may call
+            harmless what is none, so the careful route is the freest.
+    """
     started = time.perf_counter()
     prime = Prime(spec, exchange.model)
     notes, paid = await arun(prime.route(messages), exchange.state.routers.send(spec))
+    if not is_whole and notes.route is Route.MINIMAL:
+        notes = replace(notes, route=Route.POTENTIAL, scores={}, trouble=UNSEEN)
     note(exchange, paid)
     exchange.state.budgets.spend(exchange.request.key, paid.prompt_tokens + paid.completion_tokens)
     last = last_asked(messages) or messages[-1]
@@ -114,24 +129,37 @@ FORMS: tuple[dict[str, Any] | None, ...] = (
 """How a careful answer's form is asked for, the strictest first: servers take different ones."""
 
 
-async def weighed_answer(exchange: Exchange, question: Question, tree: Tree) -> bytes:
+def formed(tree: Tree, form: Tree) -> Tree:
+    """Return a chat's body that asks for an answer of some form."""
+    return {**tree, "response_format": form}
+
+
+async def weighed_answer(
+    exchange: Exchange, question: Question, ask_for: Callable[[Tree, Tree], Tree], tree: Tree
+) -> bytes:
     """Ask for a careful answer in the strictest form that its upstream takes.
+
+    Args:
+        exchange: The request's.
+        question: Asks upstream.
+        ask_for: Puts a form, as chats write it, into a body.
+        tree: The body.
 
     Raises:
         HttpError: The upstream objects to all of them, or does not answer.
     """
-    forms = exchange.state.routers.forms
-    start = forms.get(question.upstream, 0)
+    forms, endpoint = exchange.state.routers.forms, (question.upstream, question.path)
+    start = forms.get(endpoint, 0)
     for number in range(start, len(FORMS)):
         form = FORMS[number]
-        body = tree if form is None else {**tree, "response_format": form}
+        body = tree if form is None else ask_for(tree, form)
         try:
             data = await question.whole(body)
         except Complaint as error:
             if error.status not in REFUSED or form is None:
                 raise
             continue
-        forms[question.upstream] = number
+        forms[endpoint] = number
         return data
     raise AssertionError("the last form returns or raises")
 
@@ -152,15 +180,15 @@ def unpacked(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes 
             continue
         found = weighed(known.message.content or "", on_error)
         if not found.response:
-            unread = _unread(exchange, seen[-1], found.trouble)
-            exchange.decided(unread, seen[-1], time.perf_counter())
+            unread(exchange, seen[-1], found.trouble)
             return None
         choice["message"]["content"] = found.response
         choice.pop("logprobs", None)
     return encode(tree)
 
 
-def _unread(exchange: Exchange, content: Content, trouble: str) -> Decision:
-    verdict = Verdict(NAME, (), trouble)
-    revision = exchange.rails.revision
-    return Decision(Action.BLOCK, content, (verdict,), "on_error", revision, stage="output")
+def unread(exchange: Exchange, content: Content, trouble: str) -> None:
+    """Take note that a careful answer could not be read, and stops what it was given to."""
+    verdict, revision = Verdict(NAME, (), trouble), exchange.rails.revision
+    stopped = Decision(Action.BLOCK, content, (verdict,), "on_error", revision, stage="output")
+    exchange.decided(stopped, content, time.perf_counter())
