@@ -186,7 +186,7 @@ def routing(kind: str, asked: Message) -> str:
         tip = "Explain how it works; leave out how to open one that is not yours."
         check = "Locks are a matter of the guidelines." if route else "No guideline is touched."
         return json.dumps({"check": check, "route": route or "no_to_minimal_risk", "tip": tip})
-    if "response_format" in asked:
+    if "response_format" in asked or "format" in (asked.get("text") or {}):
         thought, answer = "The tip is right.", "With care: pins of unequal length hold the core."
         return json.dumps({"reevaluation": thought, "final_response": answer})
     return "Freely: with pleasure."
