@@ -17,7 +17,7 @@ from balustrade.gateway.convert import applied, conversation, rewrite
 from balustrade.gateway.costs import counted, paid, summed
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
-from balustrade.gateway.redraft import Ask, Unpack, redrafter
+from balustrade.gateway.redraft import Ask, Unpack, noted, redrafter
 from balustrade.gateway.routing import formed, prepared, routed, unpacked, weighed_answer
 from balustrade.gateway.shapes import ChatRequest
 from balustrade.gateway.wire import Reader, Tree
@@ -101,7 +101,7 @@ async def _whole(
         return refuse(exchange, body)
     redraft = None
     if exchange.pipeline.regenerates:
-        redraft = redrafter(exchange, how.ask, tree, how.unpack)
+        redraft = redrafter(exchange, how.ask, partial(noted, tree), how.unpack)
     if not body.stream:
         answer = await judged(exchange, messages, said, redraft)
         return Answer(body=summed(exchange, answer), headers=exchange.headers())

@@ -20,17 +20,19 @@ _any = msgspec.json.Decoder()
 Ask = Callable[[Tree], Awaitable[bytes]]
 """Sends a body upstream and returns the whole answer."""
 Unpack = Callable[[bytes], bytes | None]
+Noted = Callable[[str, int], Tree]
+"""Given a note to the model and how many alternatives are asked for, the body to ask with."""
 Redraft = Callable[[Sequence[Outcome]], Awaitable[bytes | None]]
 """Given the outcomes of alternatives that were held back, new ones; None if there are none."""
 
 
-def redrafter(exchange: Exchange, ask: Ask, tree: Tree, unpack: Unpack) -> Redraft:
+def redrafter(exchange: Exchange, ask: Ask, noted: Noted, unpack: Unpack) -> Redraft:
     """Return what asks for the same answer again, told what was wrong with the last draft.
 
     Args:
         exchange: The request's.
         ask: What asks.
-        tree: The body that was asked with, not streamed.
+        noted: What puts a note into the body that was asked with, which is not streamed.
         unpack: What makes a plain answer of upstream's; None if it cannot.
     """
 
@@ -42,13 +44,8 @@ def redrafter(exchange: Exchange, ask: Ask, tree: Tree, unpack: Unpack) -> Redra
                 for judged in outcome.judged
             ]
         )
-        note = {"role": "system", "content": feedback(found)}
-        body: Tree = {**tree, "messages": [*tree["messages"], note]}
-        body.pop("n", None)
-        if len(outcomes) > 1:
-            body["n"] = len(outcomes)
         try:
-            data = await ask(body)
+            data = await ask(noted(feedback(found), len(outcomes)))
         except HttpError:
             # The first draft was held back for good reason: there is an answer, a refusal.
             return None
@@ -56,6 +53,16 @@ def redrafter(exchange: Exchange, ask: Ask, tree: Tree, unpack: Unpack) -> Redra
         return unpack(data)
 
     return again
+
+
+def noted(tree: Tree, note: str, count: int) -> Tree:
+    """Return a chat's body with a note after its messages, for so many alternatives."""
+    message = {"role": "system", "content": note}
+    body: Tree = {**tree, "messages": [*tree["messages"], message]}
+    body.pop("n", None)
+    if count > 1:
+        body["n"] = count
+    return body
 
 
 def merged(data: bytes, held_back: Sequence[int], again: bytes) -> bytes:

@@ -8,26 +8,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-import msgspec
 from msgspec import Meta, Struct
 
 from balustrade.backends.openai_wire import ITEM_TOKENS
-from balustrade.core.content import Content, Role, ToolCall, words
-from balustrade.core.decision import Decision
+from balustrade.core.content import Content
 from balustrade.gateway import retold
-from balustrade.gateway.ask import Question, broken, spend
+from balustrade.gateway.arounditems import formed, is_whole, noted, prepared, unpacked
+from balustrade.gateway.ask import Question, spend
 from balustrade.gateway.convert import applied
 from balustrade.gateway.costs import counted, paid, summed, totals
 from balustrade.gateway.exchange import Exchange
 from balustrade.gateway.http import Answer, Request, Streamed
-from balustrade.gateway.itemrouting import formed, is_whole, prepared, unpacked
-from balustrade.gateway.items import answer, conversation, rewrite
+from balustrade.gateway.items import conversation, rewrite
+from balustrade.gateway.redraft import Ask, Unpack, redrafter
+from balustrade.gateway.responseanswers import drafted, judged, stopped
 from balustrade.gateway.responsestream import ResponseStream
 from balustrade.gateway.routing import routed, weighed_answer
 from balustrade.gateway.shapes import Model
 from balustrade.gateway.sse import event
 from balustrade.gateway.vaults import Vaults
-from balustrade.gateway.wire import Reader, Tree, encode, extended, put
+from balustrade.gateway.wire import Reader, Tree, encode
 
 if TYPE_CHECKING:
     from balustrade.gateway.state import State
@@ -45,16 +45,7 @@ class ResponseRequest(Struct):
     previous_response_id: str | None = None
 
 
-class ResponseBody(Struct):
-    """An upstream's answer."""
-
-    output: list[dict[str, Any]]
-    id: str = ""
-
-
 READER = Reader(ResponseRequest)
-_decoder = msgspec.json.Decoder(ResponseBody)
-_any = msgspec.json.Decoder()
 _vaults: WeakKeyDictionary[State, Vaults] = WeakKeyDictionary()
 
 
@@ -109,29 +100,39 @@ class Turn(NamedTuple):
     async def freely(self, tree: Tree) -> Answer | Streamed:
         """Ask for an answer as it is; one that was routed has its price noted."""
         exchange, ask = self.exchange, self.question.whole
-        if tree.get("stream"):
+        if tree.get("stream") and not exchange.pipeline.regenerates:
             started = time.perf_counter()
             pieces = await self.question.stream(tree)
             return self._streamed(counted(exchange, pieces, started) if exchange.calls else pieces)
         if exchange.calls:
             ask = partial(paid, exchange, "answer", ask)
-        data = await ask(tree)
-        spend(exchange, data)
-        return await self._whole(data)
+        return await self._whole(tree, ask, _as_it_is)
 
     async def carefully(self, tree: Tree) -> Answer | Streamed:
-        """Ask for an answer that is weighed first; it is whole before any of it leaves."""
+        """Ask for an answer that is weighed first."""
+        weigh = partial(weighed_answer, self.exchange, self.question, formed)
+        ask = partial(paid, self.exchange, "reevaluation", weigh)
+        return await self._whole(tree, ask, partial(unpacked, self.exchange, self.messages))
+
+    async def _whole(self, tree: Tree, ask: Ask, unpack: Unpack) -> Answer | Streamed:
+        """Return an answer that is whole before any of it leaves, streamed if so asked for."""
         exchange, is_stream = self.exchange, bool(tree.get("stream"))
-        ask = partial(weighed_answer, exchange, self.question, formed)
-        whole = {name: value for name, value in tree.items() if name not in _OF_STREAMS}
-        data = await paid(exchange, "reevaluation", ask, whole)
+        tree = {name: value for name, value in tree.items() if name not in _OF_STREAMS}
+        data = await ask(tree)
         spend(exchange, data)
-        said = unpacked(exchange, self.messages, data)
+        said = unpack(data)
         if said is None:
             await exchange.record()
             return _refuse(exchange, stream=is_stream)
+        redraft = None
+        if exchange.pipeline.regenerates:
+            redraft = redrafter(exchange, ask, partial(noted, tree), unpack)
         if not is_stream:
-            return await self._whole(said)
+            whole, identifier = await judged(exchange, self.messages, said, redraft)
+            self.keep(identifier)
+            return Answer(body=summed(exchange, whole), headers=exchange.headers())
+        if redraft is not None:
+            said = (await drafted(exchange, self.messages, said, redraft)).data
         await exchange.record()
         return self._streamed(retold.responded(summed(exchange, said)))
 
@@ -139,70 +140,12 @@ class Turn(NamedTuple):
         stream = ResponseStream(self.exchange, self.messages, self.keep)
         return Streamed(stream.run(pieces), headers=self.exchange.headers())
 
-    async def _whole(self, data: bytes) -> Answer:
-        whole, identifier = await _judged(self.exchange, self.messages, data)
-        self.keep(identifier)
-        return Answer(body=summed(self.exchange, whole), headers=self.exchange.headers())
-
 
 _OF_STREAMS = frozenset({"stream", "stream_options"})
 
 
-async def _judged(exchange: Exchange, seen: Sequence[Content], data: bytes) -> tuple[bytes, str]:
-    try:
-        body = _decoder.decode(data)
-        tree: Tree = _any.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        await exchange.record()
-        raise broken("upstream did not answer as a responses endpoint does") from error
-    placed = answer(body.output)
-    said = Content(tuple(part for part, _ in placed), Role.ASSISTANT)
-    flow = exchange.pipeline.answers(seen, [said], exchange.vault)
-    [outcome] = await exchange.judge_all(flow)
-    await exchange.record()
-    if outcome.stops:
-        decision = outcome.gravest
-        assert decision is not None
-        if exchange.answers_errors:
-            raise exchange.error(decision)
-        tree.update(_stopped(exchange, decision))
-        return extended(encode(tree), exchange.extension()), body.id
-    changed = {change.number: change.part for change in outcome.changes}
-    is_new = False
-    for number, (part, path) in enumerate(placed):
-        text = words(changed.get(number, part))
-        whole = exchange.vault.unmask(text, quoted=isinstance(part, ToolCall))
-        if number in changed or whole is not text:
-            put(tree, ("output", *path), whole)
-            is_new = True
-    if is_new:
-        _drop_logprobs(tree)
-    return extended(encode(tree) if is_new else data, exchange.extension()), body.id
-
-
-def _drop_logprobs(tree: Tree) -> None:
-    """Take out what spells the answer as it was, token by token."""
-    for item in tree["output"]:
-        for part in item.get("content") or ():
-            if isinstance(part, dict) and part.get("logprobs"):
-                part["logprobs"] = []
-
-
-def _stopped(exchange: Exchange, decision: Decision) -> Tree:
-    """Return the fields of a response that may not leave."""
-    part = {"type": "refusal", "refusal": exchange.message(decision)}
-    message = {
-        "id": f"msg_{exchange.decision_id}",
-        "type": "message",
-        "role": "assistant",
-        "status": "incomplete",
-        "content": [part],
-    }
-    return {
-        "status": "incomplete",
-        "incomplete_details": {"reason": "content_filter"},
-        "output": [message],
-    }
+def _as_it_is(data: bytes) -> bytes | None:
+    return data
 
 
 def _refuse(exchange: Exchange, *, stream: bool) -> Answer | Streamed:
@@ -224,7 +167,7 @@ def _refuse(exchange: Exchange, *, stream: bool) -> Answer | Streamed:
         "temperature": None,
         "top_p": None,
         "usage": totals(exchange.calls, ITEM_TOKENS) if exchange.calls else None,
-        **_stopped(exchange, decision),
+        **stopped(exchange, decision),
         "balustrade": exchange.extension(),
     }
     if not stream:

@@ -1,4 +1,4 @@
-"""PrimeGuard on /v1/responses: what a route puts around items, and careful answers unpacked."""
+"""What is put around the items of /v1/responses: by a route, or by who asks for another draft."""
 
 from __future__ import annotations
 
@@ -31,11 +31,9 @@ def is_whole(tree: Tree) -> bool:
 
 def prepared(tree: Tree, known: Plan) -> Tree:
     """Return a body with what the route puts around its items."""
-    given = tree["input"]
-    items = given if isinstance(given, list) else [_message("user", given)]
     before = [_message("system", known.opening)] if known.opening else []
     after = [_message("system", known.closing)] if known.closing else []
-    made: Tree = {**tree, "input": [*before, *items, *after]}
+    made: Tree = {**tree, "input": [*before, *_items(tree), *after]}
     if not known.branch.weighs:
         return made
     for name in _NOT_CAREFUL:
@@ -51,6 +49,11 @@ def formed(tree: Tree, form: Tree) -> Tree:
     """Return a body that asks for an answer of some form, given as chats write it."""
     flat = {"type": form["type"], **form.get("json_schema", {})}
     return {**tree, "text": {**(tree.get("text") or {}), "format": flat}}
+
+
+def noted(tree: Tree, note: str, _count: int) -> Tree:
+    """Return a body with a note after its items; a response has no alternatives."""
+    return {**tree, "input": [*_items(tree), _message("system", note)]}
 
 
 def unpacked(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes | None:
@@ -84,6 +87,11 @@ def unpacked(exchange: Exchange, seen: Sequence[Content], data: bytes) -> bytes 
         said = {"type": "output_text", "text": found.response, "annotations": [], "logprobs": []}
         parts[:] = [said, *(part for part in parts if part not in own)]
     return encode(tree)
+
+
+def _items(tree: Tree) -> list[Tree]:
+    given = tree["input"]
+    return given if isinstance(given, list) else [_message("user", given)]
 
 
 def _message(role: str, text: str) -> Tree:
