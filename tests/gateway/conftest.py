@@ -83,6 +83,33 @@ name = "no-nasty"
 category = "word"
 """
 
+DRAFTING = """
+name = "again"
+
+[regeneration]
+rounds = 3
+
+[[stage.output.guards]]
+use = "keywords"
+words = ["nasty thing"]
+category = "rudeness"
+
+[[stage.output.guards]]
+use = "keywords"
+words = ["bomb"]
+category = "weapons"
+name = "weapons"
+
+[[stage.output.rules]]
+name = "no-rudeness"
+category = "rudeness"
+action = "regenerate"
+
+[[stage.output.rules]]
+name = "no-weapons"
+category = "weapons"
+"""
+
 
 class Script:
     """An upstream that answers as a test says, and remembers what it was asked."""
@@ -246,3 +273,9 @@ def policy() -> str:
 def masking() -> str:
     """A policy that masks mail addresses, and turns them back."""
     return MASKING
+
+
+@pytest.fixture
+def drafting() -> str:
+    """A policy that has rude answers written again, thrice at most, and blocks weapons."""
+    return DRAFTING

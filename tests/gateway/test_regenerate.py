@@ -10,32 +10,6 @@ import httpx
 import pytest
 
 PATH = "/v1/chat/completions"
-POLICY = """
-name = "again"
-
-[regeneration]
-rounds = 3
-
-[[stage.output.guards]]
-use = "keywords"
-words = ["nasty thing"]
-category = "rudeness"
-
-[[stage.output.guards]]
-use = "keywords"
-words = ["bomb"]
-category = "weapons"
-name = "weapons"
-
-[[stage.output.rules]]
-name = "no-rudeness"
-category = "rudeness"
-action = "regenerate"
-
-[[stage.output.rules]]
-name = "no-weapons"
-category = "weapons"
-"""
 REFUSED = "I'm sorry, but I can't help with that."
 
 
@@ -68,10 +42,10 @@ def text_of(reply: httpx.Response) -> str:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_bad_draft_is_written_again_and_nobody_sees_it(
-    gateway: Callable[..., str], script: Any, stream: bool
+    gateway: Callable[..., str], script: Any, drafting: str, stream: bool
 ) -> None:
     play(script, ("You nasty thing.",), ("A nasty thing again.",), ("You are kind.",))
-    url = gateway(POLICY)
+    url = gateway(drafting)
     reply = ask(url, stream=stream)
     assert text_of(reply) == "You are kind."
     assert "nasty" not in reply.text
@@ -87,10 +61,10 @@ def test_a_bad_draft_is_written_again_and_nobody_sees_it(
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_after_the_last_round_it_is_refused_and_every_draft_is_on_record(
-    gateway: Callable[..., str], script: Any, stream: bool
+    gateway: Callable[..., str], script: Any, drafting: str, stream: bool
 ) -> None:
     play(script, *[("You nasty thing.",)] * 9)
-    url = gateway(POLICY)
+    url = gateway(drafting)
     reply = ask(url, stream=stream)
     assert "nasty" not in text_of(reply)
     assert "content_filter" in reply.text
@@ -100,17 +74,19 @@ def test_after_the_last_round_it_is_refused_and_every_draft_is_on_record(
     assert actions.count("regenerate") >= 3
 
 
-def test_what_is_blocked_is_not_asked_for_again(gateway: Callable[..., str], script: Any) -> None:
+def test_what_is_blocked_is_not_asked_for_again(
+    gateway: Callable[..., str], script: Any, drafting: str
+) -> None:
     play(script, ("A bomb, you nasty thing.",), ("never",))
-    assert text_of(ask(gateway(POLICY))) == REFUSED
+    assert text_of(ask(gateway(drafting))) == REFUSED
     assert len(script.asked) == 1
 
 
 def test_only_alternatives_that_were_held_back_are_written_again(
-    gateway: Callable[..., str], script: Any
+    gateway: Callable[..., str], script: Any, drafting: str
 ) -> None:
     play(script, ("kind", "a nasty thing", "a nasty thing"), ("better", "a nasty thing"), ("best",))
-    reply = ask(gateway(POLICY), n=3)
+    reply = ask(gateway(drafting), n=3)
     choices = reply.json()["choices"]
     assert [c["message"]["content"] for c in choices] == ["kind", "better", "best"]
     assert [c["index"] for c in choices] == [0, 1, 2]
@@ -118,8 +94,8 @@ def test_only_alternatives_that_were_held_back_are_written_again(
 
 
 def test_a_model_that_fails_the_second_time_leaves_a_refusal(
-    gateway: Callable[..., str], script: Any
+    gateway: Callable[..., str], script: Any, drafting: str
 ) -> None:
     play(script, ("a nasty thing",))
     script.refuses = lambda body: len(body["messages"]) > 1
-    assert text_of(ask(gateway(POLICY))) == REFUSED
+    assert text_of(ask(gateway(drafting))) == REFUSED

@@ -10,32 +10,6 @@ import httpx
 import pytest
 
 PATH = "/v1/responses"
-POLICY = """
-name = "again"
-
-[regeneration]
-rounds = 3
-
-[[stage.output.guards]]
-use = "keywords"
-words = ["nasty thing"]
-category = "rudeness"
-
-[[stage.output.guards]]
-use = "keywords"
-words = ["bomb"]
-category = "weapons"
-name = "weapons"
-
-[[stage.output.rules]]
-name = "no-rudeness"
-category = "rudeness"
-action = "regenerate"
-
-[[stage.output.rules]]
-name = "no-weapons"
-category = "weapons"
-"""
 ROUTE = """
 [stage.route]
 guard = "watch"
@@ -80,10 +54,10 @@ def parts(reply: httpx.Response) -> list[str]:
 @both_ways
 @pytest.mark.parametrize("given", ["Tell me.", [{"role": "user", "content": "Tell me."}]])
 def test_a_bad_draft_is_written_again_and_nobody_sees_it(
-    gateway: Callable[..., str], script: Any, given: Any, stream: bool
+    gateway: Callable[..., str], script: Any, drafting: str, given: Any, stream: bool
 ) -> None:
     play(script, "You nasty thing.", "A nasty thing again.", "You are kind.")
-    reply = ask(gateway(POLICY), given, stream=stream)
+    reply = ask(gateway(drafting), given, stream=stream)
     assert parts(reply) == ["You are kind."]
     assert response(reply)["status"] == "completed"
     assert "nasty" not in reply.text
@@ -100,10 +74,10 @@ def test_a_bad_draft_is_written_again_and_nobody_sees_it(
 
 @both_ways
 def test_after_the_last_round_it_is_refused_and_every_draft_is_on_record(
-    gateway: Callable[..., str], script: Any, stream: bool
+    gateway: Callable[..., str], script: Any, drafting: str, stream: bool
 ) -> None:
     play(script, *["You nasty thing."] * 9)
-    url = gateway(POLICY)
+    url = gateway(drafting)
     reply = ask(url, stream=stream)
     assert "nasty" not in reply.text
     assert response(reply)["incomplete_details"] == {"reason": "content_filter"}
@@ -113,34 +87,36 @@ def test_after_the_last_round_it_is_refused_and_every_draft_is_on_record(
     assert actions.count("regenerate") >= 3
 
 
-def test_what_is_blocked_is_not_asked_for_again(gateway: Callable[..., str], script: Any) -> None:
+def test_what_is_blocked_is_not_asked_for_again(
+    gateway: Callable[..., str], script: Any, drafting: str
+) -> None:
     play(script, "A bomb, you nasty thing.", "never")
-    assert parts(ask(gateway(POLICY))) == [REFUSED]
+    assert parts(ask(gateway(drafting))) == [REFUSED]
     assert len(script.asked) == 1
 
 
 def test_a_model_that_fails_the_second_time_leaves_a_refusal(
-    gateway: Callable[..., str], script: Any
+    gateway: Callable[..., str], script: Any, drafting: str
 ) -> None:
     play(script, "a nasty thing")
     script.refuses = lambda body: isinstance(body["input"], list)
-    assert parts(ask(gateway(POLICY))) == [REFUSED]
+    assert parts(ask(gateway(drafting))) == [REFUSED]
 
 
 @both_ways
 def test_a_second_draft_that_is_no_response_is_an_error_of_upstream(
-    gateway: Callable[..., str], script: Any, stream: bool
+    gateway: Callable[..., str], script: Any, drafting: str, stream: bool
 ) -> None:
     drafts: list[Any] = [said("a nasty thing"), b"<html>"]
     script.answer = lambda _path, _body: drafts.pop(0)
-    reply = ask(gateway(POLICY), stream=stream)
+    reply = ask(gateway(drafting), stream=stream)
     assert reply.status_code == 502
     assert reply.json()["error"]["code"] == "upstream_broken"
 
 
 @both_ways
 def test_a_careful_answer_is_weighed_again(
-    gateway: Callable[..., str], script: Any, stream: bool
+    gateway: Callable[..., str], script: Any, drafting: str, stream: bool
 ) -> None:
     notes = {"check": "", "tip": "", "route": "potential_violation"}
     watch = {"choices": [{"index": 0, "message": {"content": json.dumps(notes)}}]}
@@ -153,7 +129,7 @@ def test_a_careful_answer_is_weighed_again(
         return said(json.dumps({"reevaluation": "SECRET", "final_response": left.pop(0)}))
 
     script.answer = answer
-    reply = ask(gateway(POLICY + ROUTE), stream=stream)
+    reply = ask(gateway(drafting + ROUTE), stream=stream)
     assert parts(reply) == ["You are kind."]
     assert "SECRET" not in reply.text
     roles = [call.partition(";")[0] for call in reply.headers["x-balustrade-calls"].split(", ")]
@@ -161,11 +137,11 @@ def test_a_careful_answer_is_weighed_again(
 
 
 def test_parts_of_kinds_that_nobody_knows_do_not_leave_in_a_stream(
-    gateway: Callable[..., str], script: Any
+    gateway: Callable[..., str], script: Any, drafting: str
 ) -> None:
     odd = said("You are kind.")
     odd["output"][0]["content"] += ["bare words", {"type": "new", "words": "A nasty thing."}]
     drafts = [odd, said("You are kind.")]
     script.answer = lambda _path, _body: drafts.pop(0)
-    reply = ask(gateway(POLICY), stream=True)
+    reply = ask(gateway(drafting), stream=True)
     assert parts(reply) == ["You are kind."]

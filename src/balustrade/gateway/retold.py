@@ -50,7 +50,7 @@ async def responded(data: bytes) -> AsyncGenerator[bytes, None]:
         yield _told("response.output_item.added", output_index=number, item=empty)
         for slot, part in enumerate(parts):
             here = {**place, "content_index": slot}
-            kind = part.get("type") if isinstance(part, dict) else None
+            kind = str(part.get("type")) if isinstance(part, dict) else ""
             field = _SAID.get(kind)
             if field is None:
                 continue
