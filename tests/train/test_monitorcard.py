@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,6 @@ from balustrade.core.errors import DataError
 from balustrade.evals.named import Access, subject
 from balustrade.evals.streams.answers import Answer, AnswerSet
 from balustrade.evals.streams.report import write
-from balustrade.evals.subject import Subject
 from balustrade.evals.suites import stream
 from balustrade.shipped import HERE, describe
 from balustrade.train import monitorcard
@@ -24,21 +23,20 @@ SETS = [AnswerSet("bread", (HARMLESS,))]
 
 
 def reported(folder: Path, fields: dict[str, object]) -> Path:
-    with stream_of(fields) as guard, stream_of({}) as full:
-        how = stream.Options(onset=10, long=1, prefixes=0, samples=20)
+    full = subject("keywords", Access({"words": ("idiot",)}))
+    how = stream.Options(onset=10, long=1, prefixes=0, samples=20)
+    with closing(subject("scm", Access(fields))) as guard:
         write(stream.run(guard, full, SETS, how), folder)
     return folder
-
-
-def stream_of(fields: dict[str, object]) -> contextlib.closing[Subject]:
-    return contextlib.closing(subject("scm", Access(fields)))
 
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("reports")
-    both = reported(folder / "both", {"confirm": "cascade"})
-    return both, reported(folder / "alone", {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "CLASSES", ((0, 20), (20, 60)))
+        both = reported(folder / "both", {"confirm": "cascade"})
+        return both, reported(folder / "alone", {})
 
 
 @pytest.fixture
