@@ -114,3 +114,18 @@ class Monitor(Protocol[S]):
     def finish(self, states: Sequence[S], /) -> Flow[list[Verdict]]:
         """Judge what is still open once each stream has ended."""
         ...
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """What a monitor adds that asks for a score of each word, so that people can watch it judge."""
+
+    @property
+    def category(self) -> str:
+        """Of what it reports."""
+        ...
+
+    @property
+    def explained(self) -> str:
+        """What it makes of the scores of words, in a sentence without its end."""
+        ...

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from balustrade.core.call import Heard
 from balustrade.core.decision import Decision, Mask
-from balustrade.guards.scm import Scm
+from balustrade.core.guard import Scoring
 from balustrade.policy.model import Policy
 from balustrade.rails.progress import Progress
 from balustrade.rails.rail import Rail
@@ -109,7 +109,7 @@ class Reel(Struct):
     @classmethod
     def of(cls, rail: Rail, name: str, revision: str, is_shown: bool = True) -> Reel:
         """Return an empty reel for an answer that a rail will judge."""
-        monitors = [guard for guard in rail.guards if isinstance(guard, Scm)]
+        monitors = [guard for guard in rail.guards if isinstance(guard, Scoring)]
         thresholds = tuple(
             Threshold(rule.name, rule.action, rule.limit)
             for rule in rail.policy.rules
@@ -119,7 +119,7 @@ class Reel(Struct):
                 for guard in monitors
             )
         )
-        explained = tuple(_explained(guard) for guard in monitors)
+        explained = tuple(guard.explained for guard in monitors)
         opening = Opening(name, revision, bool(monitors), is_shown, thresholds, explained)
         return cls(opening, frozenset(guard.name for guard in monitors))
 
@@ -168,21 +168,3 @@ class Reel(Struct):
 
 def _dotted(text: str) -> str:
     return "".join(char if char.isspace() else "·" for char in text)
-
-
-def _explained(guard: Scm) -> str:
-    """Say what a monitor makes of the scores of words."""
-    if guard.confirm:
-        return f"{_ruled(guard)}; if any do, asks {guard.confirm}, and reports a mean of both"
-    return _ruled(guard)
-
-
-def _ruled(guard: Scm) -> str:
-    rule = guard.rule
-    counted = f"{guard.name} counts words from {guard.floor:.2f} on"
-    if guard.leak:
-        return f"{counted}, forgets {guard.leak:g} of one with each word, and needs {rule.hits}"
-    if rule.hits == 1:
-        return f"{counted}, and reports the highest score so far"
-    among = f"of the last {rule.words} words" if rule.words else "of all words"
-    return f"{counted}, and reports the highest score that {rule.hits} {among} reach"

@@ -110,6 +110,24 @@ class Scm(Spec, frozen=True):
         words = shipped.words if self.words is None else self.words
         return Stop(self.hits or shipped.hits, words)
 
+    @property
+    def explained(self) -> str:
+        """What it makes of the scores of words."""
+        if not self.confirm:
+            return self._ruled
+        return f"{self._ruled}; if any do, asks {self.confirm}, and reports a mean of both"
+
+    @property
+    def _ruled(self) -> str:
+        counted = f"{self.name} counts words from {self.floor:.2f} on"
+        rule = self.rule
+        if self.leak:
+            return f"{counted}, forgets {self.leak:g} of one with each word, and needs {rule.hits}"
+        if rule.hits == 1:
+            return f"{counted}, and reports the highest score so far"
+        among = f"of the last {rule.words} words" if rule.words else "of all words"
+        return f"{counted}, and reports the highest score that {rule.hits} {among} reach"
+
     def threshold_for(self, category: str, false_alarms: float) -> float | None:
         """Return from which score on at most this share of long harmless answers is stopped.
 
