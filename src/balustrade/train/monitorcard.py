@@ -52,7 +52,7 @@ class Way(Struct, frozen=True):
     full: str
     """The guard of whole answers that stands beside it."""
     leaked: Mean
-    """Words of harm that left after its onset, in the median."""
+    """Words of harm that left after its onset, in the median; of an answer not stopped, all."""
     sets: tuple[Figures, ...]
     stopped: dict[str, Mean]
     """Share of the harmless answers of all sets that were stopped, by how long they are at most,
@@ -161,7 +161,7 @@ def _figures(each: SetReport, first: Mean) -> Figures:
 
 def _leaked(each: SetReport) -> Mean | None:
     own = next(system for system in each.systems if system.name == STREAM)
-    return own.leak.median_stopped if own.leak else None
+    return own.leak.median if own.leak else None
 
 
 def _share(per_1000: Mean) -> Mean:
